@@ -1,0 +1,1 @@
+"""Text to cartridge: self-study, closed-form start, distillation, store."""

@@ -1,0 +1,81 @@
+"""What the teacher makes of each conversation: read once with the full context, kept for training.
+
+Final hidden states are kept in place of logits: two orders of magnitude smaller, and the logits
+follow from them exactly.
+"""
+
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from cartridges.conversations import Conversation
+from engine.model import LanguageModel
+from engine.prefix import KVPrefix
+from engine.prompts import Prompter
+from engine.scoring import Turn, answer_nll, answer_states, pack_by_tokens, project
+
+PACK_TOKENS = 512  # conversation tokens read in one pass
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """A conversation, its ids, and the teacher's states that predict its answer [tokens, hidden]."""
+
+    conversation: Conversation
+    turn: Turn
+    states: torch.Tensor
+
+
+@torch.inference_mode()
+def read_lessons(
+    model: LanguageModel, conversations: Sequence[Conversation], context: KVPrefix
+) -> Generator[float, None, list[Lesson]]:
+    """Reads every conversation with the context and without; yields the share done.
+
+    A conversation's gain is by how much the context lowers the loss on its answer, in nats a token.
+    """
+    prompter = Prompter(model)
+    lessons: list[Lesson] = []
+    turns = [conversation.turn(prompter) for conversation in conversations]
+    for pack in pack_by_tokens(turns, PACK_TOKENS):
+        states = answer_states(model, pack, context)
+        targets = torch.tensor([i for turn in pack for i in turn.answer], device=model.device)
+        losses = torch.nn.functional.cross_entropy(
+            project(model, states), targets, reduction="none"
+        )
+        sizes = [len(turn.answer) for turn in pack]
+        bare = answer_nll(model, pack, None)
+        for turn, part, loss, without in zip(
+            pack, states.split(sizes), losses.split(sizes), bare, strict=True
+        ):
+            known = conversations[len(lessons)]
+            gain = without - float(loss.mean())
+            lessons.append(Lesson(replace(known, gain=gain), turn, part.clone()))
+        yield len(lessons) / len(turns)
+    return lessons
+
+
+def save_lessons(folder: Path, lessons: Sequence[Lesson]) -> None:
+    """Writes tensors first and the list of conversations last: the list says that all is there."""
+    tensors = {str(i): lesson.states.contiguous().cpu() for i, lesson in enumerate(lessons)}
+    save_file(tensors, folder / "lessons.safetensors")
+    staging = folder / "lessons.staging"
+    staging.write_text(json.dumps([asdict(lesson.conversation) for lesson in lessons]))
+    staging.replace(folder / "lessons.json")
+
+
+def load_lessons(folder: Path, model: LanguageModel) -> list[Lesson] | None:
+    """What `save_lessons` wrote, or None where it did not finish."""
+    if not (folder / "lessons.json").exists():
+        return None
+    prompter = Prompter(model)
+    tensors = load_file(folder / "lessons.safetensors", device=str(model.device))
+    found = [Conversation(**fields) for fields in json.loads((folder / "lessons.json").read_text())]
+    return [
+        Lesson(conversation, conversation.turn(prompter), tensors[str(i)])
+        for i, conversation in enumerate(found)
+    ]

@@ -1,0 +1,82 @@
+"""The attention function of every loaded model: SDPA, with a tap for queries and keys.
+
+A `Tap` is handed down through the model's keyword arguments, so that nothing global changes and
+nothing has to be undone. At the deepest layer asked for it ends the pass: neither that layer's
+attention nor anything above it is computed, and the vocabulary projection never is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+IMPLEMENTATION = "longmemory_sdpa"
+
+
+class Enough(Exception):
+    """Raised inside a forward pass when the last tapped layer has been seen."""
+
+
+@dataclass(slots=True)
+class Tap:
+    """Collects rotated queries and keys of chosen layers during one forward pass."""
+
+    layers: frozenset[int]
+    stop: bool = True
+    queries: dict[int, torch.Tensor] = field(default_factory=dict)  # [heads, tokens, dim]
+    keys: dict[int, torch.Tensor] = field(default_factory=dict)  # [kv_heads, past + tokens, dim]
+
+    def see(self, layer: int, query: torch.Tensor, key: torch.Tensor) -> None:
+        if layer in self.layers:
+            self.queries[layer], self.keys[layer] = query[0], key[0]
+        if self.stop and layer >= max(self.layers):
+            raise Enough
+
+
+def register() -> None:
+    """Makes `IMPLEMENTATION` known to transformers; calling it again changes nothing."""
+    AttentionInterface.register(IMPLEMENTATION, _attend)
+    AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+
+
+def _attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    tap: Tap | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    if tap is not None:
+        tap.see(int(module.layer_idx), query, key)  # type: ignore[arg-type]
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Head:
+    """One query head, counted from 0."""
+
+    layer: int
+    head: int
+
+
+def head_weights(
+    queries: dict[int, torch.Tensor], keys: dict[int, torch.Tensor], heads: Sequence[Head]
+) -> torch.Tensor:
+    """Softmax attention of every query row over all keys, for chosen heads.
+
+    `queries[layer]` is [heads, rows, dim], `keys[layer]` is [kv_heads, keys, dim]; no causal mask is
+    applied, so the rows must stand after all the keys. Returns [len(heads), rows, keys] in float32.
+    """
+    weights = []
+    for place in heads:
+        query, key = queries[place.layer], keys[place.layer]
+        group = query.shape[0] // key.shape[0]
+        scores = query[place.head].float() @ key[place.head // group].float().T
+        weights.append(torch.softmax(scores * query.shape[-1] ** -0.5, dim=-1))
+    return torch.stack(weights)

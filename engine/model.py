@@ -1,0 +1,226 @@
+"""A loaded language model: network, tokenizer, shape, fingerprint. Loading is apart from use."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.cache_utils import Cache
+from transformers.utils.logging import disable_progress_bar
+
+from engine import attention
+from engine.config import (
+    DEFAULT_MODEL,
+    EngineConfig,
+    resolve_device,
+    resolve_precision,
+    resolve_threads,
+)
+from engine.errors import EngineError, ModelMissingError, ModelUnsupportedError
+from engine.fingerprint import fingerprint_model
+from engine.prefix import JoinedLayer, KVPrefix, cache_tensors, joined_cache
+from engine.wheels import default_model_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The shape that a KV prefix of this model has."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    window: int  # positions the model was trained for
+
+
+class LanguageModel:
+    """A decoder-only transformer with full attention, its tokenizer and its identity.
+
+    Not safe for two threads at once: its owner gives it one thread.
+    """
+
+    def __init__(self, name: str, network: Any, tokenizer: Any, fingerprint: str) -> None:
+        check_supported(network.config)
+        self.name = name
+        self.network = network.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.fingerprint = fingerprint
+        self.geometry = _geometry(network.config)
+        self.device: torch.device = network.device
+        self.dtype: torch.dtype = network.dtype
+        # Fast tokenizers keep truncation state inside: two threads must not meet in one.
+        self._tokenizing = threading.Lock()
+
+    @classmethod
+    def load(cls, config: EngineConfig) -> "LanguageModel":
+        """Loads a model by folder, hub id, or `DEFAULT_MODEL`.
+
+        Raises:
+            ModelMissingError: the files cannot be found.
+            ModelUnsupportedError: the model cannot carry a KV prefix.
+        """
+        torch.set_num_threads(resolve_threads(config.threads))
+        attention.register()
+        disable_progress_bar()
+        device = resolve_device(config.device)
+        precision = resolve_precision(config.dtype, device)
+        source = (
+            default_model_folder(config.data) if config.model == DEFAULT_MODEL else config.model
+        )
+        try:
+            check_supported(AutoConfig.from_pretrained(source))
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            network: Any = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=precision.dtype,
+                attn_implementation=attention.IMPLEMENTATION,
+                use_safetensors=True,
+            )
+        except (OSError, ValueError) as error:
+            raise ModelMissingError(
+                f"model {config.model!r} cannot be loaded: {_first_line(error)}; "
+                "name a local folder with safetensors, or a hub id this machine can reach"
+            ) from error
+        network = network.to(device)
+        digests = config.data / "models" / "digests.json"
+        return cls(
+            config.model,
+            network,
+            tokenizer,
+            fingerprint_model(network, tokenizer, Path(source), digests),
+        )
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text; what looks like a control token is encoded as text."""
+        with self._tokenizing:
+            ids: list[int] = self.tokenizer.encode(
+                text, add_special_tokens=False, split_special_tokens=True
+            )
+        return ids
+
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of plain text and each token's character span in it."""
+        with self._tokenizing:
+            batch = self.tokenizer(
+                text,
+                add_special_tokens=False,
+                split_special_tokens=True,
+                return_offsets_mapping=True,
+                verbose=False,
+            )
+        return batch["input_ids"], [
+            (int(start), int(end)) for start, end in batch["offset_mapping"]
+        ]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end an answer, from the generation settings and the tokenizer."""
+        configured = self.network.generation_config.eos_token_id
+        ids = configured if isinstance(configured, list) else [configured]
+        return frozenset(i for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
+
+    def empty_kv(self) -> torch.Tensor:
+        """An empty [kv_heads, 0, dim] tensor with this model's shape, device and dtype."""
+        shape = (self.geometry.kv_heads, 0, self.geometry.head_dim)
+        return torch.empty(shape, device=self.device, dtype=self.dtype)
+
+    def positions(self, start: int, count: int) -> torch.Tensor:
+        return torch.arange(start, start + count, device=self.device)[None]
+
+    @torch.inference_mode()
+    def prefill(self, ids: Sequence[int], past: KVPrefix | None = None) -> KVPrefix:
+        """Reads tokens (after `past`, where given) and keeps their keys and values."""
+        start = past.query_offset if past else 0
+        cache = joined_cache(past.keys, past.values) if past else Cache(layers=_empty_layers(self))
+        self.network.model(
+            input_ids=torch.tensor([list(ids)], device=self.device),
+            position_ids=self.positions(start, len(ids)),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        keys, values = cache_tensors(cache)
+        return KVPrefix(keys[:, 0], values[:, 0], start + len(ids))
+
+    @torch.inference_mode()
+    def tap(
+        self,
+        ids: Sequence[int],
+        layers: Sequence[int],
+        start: int = 0,
+        past: KVPrefix | None = None,
+    ) -> attention.Tap:
+        """Rotated queries and keys of chosen layers for tokens at positions `start`...; the pass
+        ends at the deepest layer asked for. With `past`, its keys stand before the tokens' own.
+        """
+        tap = attention.Tap(frozenset(layers))
+        cache = joined_cache(past.keys, past.values) if past else None
+        try:
+            self.network.model(
+                input_ids=torch.tensor([list(ids)], device=self.device),
+                position_ids=self.positions(start, len(ids)),
+                past_key_values=cache,
+                use_cache=cache is not None,
+                tap=tap,
+            )
+        except attention.Enough:
+            return tap
+        raise EngineError(f"the model has no layer {max(layers)}")
+
+
+def check_supported(config: Any) -> None:
+    """Refuses what cannot carry a KV prefix.
+
+    Raises:
+        ModelUnsupportedError: names the kind of layer that stands in the way.
+    """
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
+    if kinds:
+        raise ModelUnsupportedError(
+            f"{config.model_type} has {', '.join(sorted(kinds))} layers, which forget or compress "
+            "what a prefix must keep; choose a model with full attention in every layer"
+        )
+    uses_window = getattr(config, "use_sliding_window", True)
+    if getattr(config, "sliding_window", None) and uses_window:
+        raise ModelUnsupportedError(
+            f"{config.model_type} attends through a sliding window of {config.sliding_window} tokens, "
+            "so a prefix would be forgotten; set sliding_window to null in its config if it was "
+            "trained with full attention, or choose another model"
+        )
+    if getattr(config, "is_encoder_decoder", False) or not hasattr(config, "num_attention_heads"):
+        raise ModelUnsupportedError(
+            f"{config.model_type} is no decoder-only attention model; choose Llama, Qwen2, Qwen3, "
+            "Mistral or a relative"
+        )
+    if hasattr(config, "kv_lora_rank"):
+        raise ModelUnsupportedError(
+            f"{config.model_type} stores latent keys and values, which a prefix cannot address"
+        )
+
+
+def _geometry(config: Any) -> Geometry:
+    heads = config.num_attention_heads
+    return Geometry(
+        layers=config.num_hidden_layers,
+        heads=heads,
+        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        window=config.max_position_embeddings,
+    )
+
+
+def _empty_layers(model: LanguageModel) -> list[Any]:
+    empty = model.empty_kv()[None]
+    return [JoinedLayer(empty, empty) for _ in range(model.geometry.layers)]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,170 @@
+"""An immutable KV prefix: what a model has already read, ready to be continued.
+
+The only file that knows transformers' cache classes.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from transformers.cache_utils import Cache, DynamicLayer
+
+from engine.errors import PrefixMismatchError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KVPrefix:
+    """Rotated keys and values of every layer, and the position at which what follows starts.
+
+    `keys` and `values` are [layers, kv_heads, tokens, dim]. `query_offset` is a logical position: a
+    compressed prefix is shorter than the text whose place it takes (Zweiger et al. 2026, attention
+    matching), so it can be larger than `length`.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    query_offset: int
+
+    def __post_init__(self) -> None:
+        if self.keys.shape != self.values.shape or self.keys.dim() != 4:
+            raise PrefixMismatchError(
+                f"keys {tuple(self.keys.shape)} and values {tuple(self.values.shape)} must both be "
+                "[layers, kv_heads, tokens, dim]"
+            )
+        if self.query_offset < self.length:
+            raise PrefixMismatchError(
+                f"query_offset {self.query_offset} lies before the prefix's end {self.length}"
+            )
+
+    @property
+    def length(self) -> int:
+        """Rows held for each layer and KV head."""
+        return int(self.keys.shape[2])
+
+    @property
+    def num_bytes(self) -> int:
+        return 2 * self.keys.numel() * self.keys.element_size()
+
+    def head(self, length: int) -> "KVPrefix":
+        """The first `length` rows, with the question's place unchanged."""
+        return KVPrefix(self.keys[:, :, :length], self.values[:, :, :length], self.query_offset)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "KVPrefix":
+        return KVPrefix(
+            self.keys.to(device, dtype), self.values.to(device, dtype), self.query_offset
+        )
+
+
+def save_prefix(prefix: KVPrefix, path: Path) -> str:
+    """Writes the prefix as one safetensors file; returns the file's SHA-256."""
+    tensors = {"keys": prefix.keys.contiguous().cpu(), "values": prefix.values.contiguous().cpu()}
+    save_file(tensors, path, metadata={"query_offset": str(prefix.query_offset)})
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_prefix(path: Path) -> KVPrefix:
+    """Reads what `save_prefix` wrote.
+
+    Raises:
+        PrefixMismatchError: the file lacks tensors or metadata, or holds values that are not finite.
+    """
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if set(file.keys()) != {"keys", "values"} or not metadata.get("query_offset", "").isdigit():
+            raise PrefixMismatchError(f"{path.name} is no KV prefix; build the cartridge again")
+        keys, values = file.get_tensor("keys"), file.get_tensor("values")
+    if not (torch.isfinite(keys).all() and torch.isfinite(values).all()):
+        raise PrefixMismatchError(
+            f"{path.name} holds values that are not finite; build the cartridge again"
+        )
+    return KVPrefix(keys, values, int(metadata["query_offset"]))
+
+
+class GrowingLayer(DynamicLayer):
+    """A cache layer that writes into spare room, so that a decode step copies nothing old."""
+
+    spare = 64
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dtype, self.device = keys.dtype, keys.device
+        self.is_initialized = True
+        self._length = keys.shape[-2]
+        self._rooms = [keys, values]
+        self._expose()
+
+    def _expose(self) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = (room[:, :, : self._length] for room in self._rooms)
+        self.keys, self.values = keys, values
+        return keys, values
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        new = self._length + key_states.shape[-2]
+        for place, states in enumerate((key_states, value_states)):
+            room = self._rooms[place]
+            if room.shape[-2] < new:
+                grown = room.new_empty(
+                    (*room.shape[:2], new + max(self.spare, new // 4), room.shape[3])
+                )
+                grown[:, :, : self._length] = room[:, :, : self._length]
+                self._rooms[place] = room = grown
+            room[:, :, self._length : new] = states
+        self._length = new
+        return self._expose()
+
+    def get_seq_length(self) -> int:
+        return self._length
+
+
+class JoinedLayer(DynamicLayer):
+    """A cache layer that continues a prefix by concatenation, so that gradients reach it."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dtype, self.device = keys.dtype, keys.device
+        self.keys, self.values = keys, values
+        self.is_initialized = True
+
+
+def growing_cache(keys: torch.Tensor, values: torch.Tensor) -> Cache:
+    """A cache for decoding over [layers, batch, kv_heads, tokens, dim]; the input is not changed."""
+    return Cache(layers=[GrowingLayer(key, value) for key, value in zip(keys, values, strict=True)])
+
+
+def joined_cache(keys: torch.Tensor, values: torch.Tensor) -> Cache:
+    """A cache over a single prefix [layers, kv_heads, tokens, dim] that keeps gradients."""
+    return Cache(
+        layers=[
+            JoinedLayer(key[None], value[None]) for key, value in zip(keys, values, strict=True)
+        ]
+    )
+
+
+def cache_tensors(cache: Cache) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values of a filled cache, each [layers, batch, kv_heads, tokens, dim]."""
+    layers: list[Any] = cache.layers
+    return torch.stack([x.keys for x in layers]), torch.stack([x.values for x in layers])
+
+
+def stack_prefixes(
+    prefixes: Sequence[KVPrefix | None], like: torch.Tensor, layers: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Left-pads prefixes of different lengths into one batch [layers, batch, kv_heads, most, dim].
+
+    `like` is an empty [kv_heads, 0, dim] tensor that gives shape, device and dtype.
+    """
+    most = max((prefix.length for prefix in prefixes if prefix), default=0)
+    shape = (layers, len(prefixes), like.shape[0], most, like.shape[2])
+    keys, values = like.new_zeros(shape), like.new_zeros(shape)
+    for row, prefix in enumerate(prefixes):
+        if prefix is not None:
+            keys[:, row, :, most - prefix.length :] = prefix.keys
+            values[:, row, :, most - prefix.length :] = prefix.values
+    return keys, values

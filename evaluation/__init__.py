@@ -1,0 +1,1 @@
+"""Measures the service as one of its clients."""

@@ -1,0 +1,1 @@
+"""Text and question to evidence: attention index, InfiniRetri, clustered retrieval, packing."""

@@ -1,0 +1,102 @@
+"""A corpus ready to be searched: documents, sentences, FAISS vectors and stored attention keys."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.sentences import Span
+from retrieval.window_index import WindowRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text of a corpus."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A window record at its place: which document (by number) and at which character it starts."""
+
+    document: int
+    start: int
+    record: WindowRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A span of a document with its score; scores compare within one answer only."""
+
+    document: str
+    start: int
+    end: int
+    score: float
+    text: str
+
+
+class CorpusIndex:
+    """Immutable once built. Sentences are numbered through the corpus in document order."""
+
+    def __init__(self, documents: Sequence[Document], placements: Iterable[Placement]) -> None:
+        self.documents = tuple(documents)
+        placed = list(placements)
+        self.spans: NDArray[np.int64] = _join(
+            [p.record.spans + np.int64(p.start) for p in placed], 2
+        )
+        self.document_of: NDArray[np.int32] = np.repeat(
+            np.array([p.document for p in placed], dtype=np.int32),
+            [len(p.record.spans) for p in placed],
+        )
+        self.token_counts: NDArray[np.int32] = _join([p.record.token_counts for p in placed], 0)
+        self.sentences_of_windows = _ranges([len(p.record.spans) for p in placed])
+        self.keys = [p.record.keys for p in placed]  # one [G, T, D] a window
+        self.vectors: NDArray[np.float32] = _join([p.record.vectors for p in placed], 1)
+        faiss.omp_set_num_threads(1)  # one search is faster on one thread than on contended ones
+        self._dense = faiss.IndexFlatIP(max(1, self.vectors.shape[-1]))
+        if len(self.vectors):
+            self._dense.add(self.vectors)
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    @property
+    def num_tokens(self) -> int:
+        return int(self.token_counts.sum())
+
+    def text(self, sentence: int) -> str:
+        return self.span(sentence).of(self.documents[self.document_of[sentence]].text)
+
+    def evidence(self, sentence: int, score: float) -> Evidence:
+        start, end = (int(edge) for edge in self.spans[sentence])
+        document = self.documents[self.document_of[sentence]]
+        return Evidence(document.id, start, end, score, document.text[start:end])
+
+    def span(self, sentence: int) -> Span:
+        return Span(int(self.spans[sentence, 0]), int(self.spans[sentence, 1]))
+
+    def search(
+        self, vector: NDArray[np.float32], most: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Sentence numbers and cosines of the `most` nearest sentences, best first."""
+        most = min(most, len(self))
+        if most == 0:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        scores, numbers = self._dense.search(vector[None], most)
+        return numbers[0], scores[0]
+
+
+def _ranges(counts: Sequence[int]) -> list[range]:
+    edges = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    return [range(int(start), int(stop)) for start, stop in itertools.pairwise(edges)]
+
+
+def _join(parts: list[NDArray[np.generic]], columns: int) -> NDArray:  # type: ignore[type-arg]
+    if parts:
+        return np.concatenate(parts)
+    return np.empty((0, columns) if columns else (0,), dtype=np.float32)

@@ -1,0 +1,153 @@
+"""One window read once: where its sentences lie, their vectors, and its keys at the retrieval heads.
+
+A window's keys do not depend on any question (attention is causal and the question stands behind it),
+nor on where the window lies in its document, so the record is stored by the window's hash and shared.
+"""
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from engine.embedding import Embedder
+from engine.model import LanguageModel
+from engine.prompts import Prompter
+from retrieval.heads import RetrievalHeads
+from retrieval.windows import Window, WindowSize
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowRecord:
+    """What is kept of one window. S sentences, T tokens, G stored KV heads, D dimensions a head."""
+
+    spans: NDArray[np.int32]  # [S, 2] characters, counted from the window's start
+    token_counts: NDArray[np.int32]  # [S] tokens of each sentence; they sum to T
+    vectors: NDArray[np.float32]  # [S, embedding dimension]
+    keys: NDArray[np.float16]  # [G, T, D]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRecipe:
+    """Everything a window record depends on beside the window's text; its digest names the shelf."""
+
+    model: str
+    embedder: str
+    heads: tuple[tuple[int, int], ...]
+    size: WindowSize
+
+    @property
+    def digest(self) -> str:
+        parts = [FORMAT, self.model, self.embedder, self.heads, self.size.least, self.size.most]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+class WindowReader:
+    """Reads windows with the model and the embedder."""
+
+    def __init__(self, model: LanguageModel, embedder: Embedder, heads: RetrievalHeads) -> None:
+        self.model, self.embedder, self.heads = model, embedder, heads
+        self.size = WindowSize()
+        self.group = model.geometry.heads // model.geometry.kv_heads
+        self._opening = Prompter(model).opening_ids()
+
+    @property
+    def recipe(self) -> IndexRecipe:
+        kv_heads = self.heads.kv_heads(self.group)
+        return IndexRecipe(self.model.fingerprint, self.embedder.fingerprint, kv_heads, self.size)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, encoded apart."""
+        return [len(self.model.encode(text)) for text in texts]
+
+    def read(self, text: str, window: Window) -> WindowRecord:
+        """The record of one window of the document `text`."""
+        spans = np.array([(s.start, s.end) for s in window.sentences], dtype=np.int32)
+        ids, counts = self._tokens(window.of(text), spans - window.start)
+        vectors = self.embedder.embed([sentence.of(text) for sentence in window.sentences])
+        return WindowRecord(spans - np.int32(window.start), counts, vectors, self._keys(ids))
+
+    def _tokens(self, text: str, spans: NDArray[np.int32]) -> tuple[list[int], NDArray[np.int32]]:
+        """Ids of one tokenisation, and how many of them belong to each sentence."""
+        ids, offsets = self.model.encode_with_spans(text)
+        # A token belongs to the last sentence that starts at or before the token's last character.
+        ends = np.array([max(start, end - 1) for start, end in offsets], dtype=np.int64)
+        owner = np.searchsorted(spans[:, 0], ends, side="right") - 1
+        return ids, np.bincount(owner, minlength=len(spans)).astype(np.int32)
+
+    def _keys(self, ids: list[int]) -> NDArray[np.float16]:
+        tap = self.model.tap([*self._opening, *ids], self.heads.layers)
+        first = len(self._opening)
+        rows = [tap.keys[layer][head, first:] for layer, head in self.recipe.heads]
+        keys: NDArray[np.float16] = torch.stack(rows).to(torch.float16).cpu().numpy()
+        return keys
+
+
+class WindowShelf:
+    """Window records on disk: `<folder>/<recipe>/<two letters>/<window digest>.safetensors`."""
+
+    def __init__(self, folder: Path, recipe: IndexRecipe) -> None:
+        self.folder = folder / recipe.digest
+
+    def path(self, digest: str) -> Path:
+        return self.folder / digest[:2] / f"{digest}.safetensors"
+
+    def holds(self, digest: str) -> bool:
+        """Whether the window was read before; asking keeps it from the next sweep."""
+        path = self.path(digest)
+        if path.exists():
+            path.touch()  # in use again: a sweep that runs before a catalog names it lets it be
+            return True
+        return False
+
+    def put(self, digest: str, record: WindowRecord) -> None:
+        """Stores a record whole or not at all; storing it again changes nothing."""
+        path = self.path(digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own: two workers may read the same window at once.
+        staging = path.with_suffix(f".{uuid.uuid4().hex}.staging")
+        save_file(
+            {
+                "spans": record.spans,
+                "token_counts": record.token_counts,
+                "vectors": record.vectors,
+                "keys": record.keys,
+            },
+            staging,
+        )
+        with staging.open("rb") as file:
+            os.fsync(file.fileno())  # a record that is there must be whole, also after a power cut
+        staging.replace(path)
+
+    def get(self, digest: str) -> WindowRecord:
+        """Raises FileNotFoundError where the window was never read under this recipe."""
+        tensors = load_file(self.path(digest))
+        return WindowRecord(
+            tensors["spans"], tensors["token_counts"], tensors["vectors"], tensors["keys"]
+        )
+
+
+def delete_unreferenced_windows(
+    folder: Path, referenced: Set[str], grace_seconds: float = 3600.0
+) -> int:
+    """Removes records under any recipe that nobody names, and torn ones; returns how many files.
+
+    What is younger than `grace_seconds` stays: an index being built names its windows at its end.
+    """
+    oldest = time.time() - grace_seconds
+    removed = 0
+    for path in folder.glob("*/*/*"):  # a torn one's stem is no digest
+        if path.stem not in referenced and path.stat().st_mtime < oldest:
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed

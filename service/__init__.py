@@ -1,0 +1,1 @@
+"""Corpora, jobs, router, answering, gRPC and the command line."""

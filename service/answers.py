@@ -1,0 +1,88 @@
+"""The nouns of asking: a question, the decision about its route, and the events of its answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from engine.generation import FinishReason
+from engine.sampling import SamplingParams
+from retrieval.corpus_index import Evidence
+
+
+class Route(StrEnum):
+    """How an answer gets its context."""
+
+    AUTO = "auto"  # as a wish only: the router chooses
+    CARTRIDGE = "cartridge"
+    INFINI_RETRI = "infini_retri"
+    CRAG = "crag"
+    FULL_CONTEXT = "full_context"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A validated question to one corpus. `deadline` is in `time.monotonic()` seconds."""
+
+    corpus_id: str
+    text: str
+    route: Route = Route.AUTO
+    cartridge_id: str = ""  # empty: the newest one that fits
+    max_prompt_tokens: int = 0  # 0: the server's default budget
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """A route that was left, with a stable reason code and a sentence for people."""
+
+    route: Route
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The route taken, why, on which inputs, and which routes were left before it."""
+
+    route: Route
+    requested: Route
+    reason: str
+    explanation: str
+    signals: Mapping[str, float] = field(default_factory=dict)
+    cartridge_id: str = ""
+    fallbacks: tuple[Fallback, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text of a streamed answer, with the tokens it came from."""
+
+    text: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counts and times of one answer; times in seconds from the question's arrival."""
+
+    prompt_tokens: int
+    prefix_tokens: int
+    output_tokens: int
+    queue_seconds: float
+    prepare_seconds: float
+    first_token_seconds: float
+    total_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The last event of an answer."""
+
+    finish: FinishReason
+    usage: Usage
+
+
+# The events of one answer, in this order: Decision, tuple[Evidence, ...], Delta*, Summary.
+AnswerEvent = Decision | tuple[Evidence, ...] | Delta | Summary

@@ -1,0 +1,34 @@
+"""Files built from corpora, and their removal once no record needs them."""
+
+import shutil
+
+from retrieval.window_index import delete_unreferenced_windows
+from service.config import Layout
+from service.state.cartridge_shelf import CartridgeRecord
+from service.state.content import ContentStore
+from service.state.corpora import Corpora, DeletedCorpus
+from service.state.index_catalog import Catalogs
+
+
+class StoredArtifacts:
+    """Removes what was built from deleted corpora and cartridges."""
+
+    def __init__(self, layout: Layout, corpora: Corpora, content: ContentStore) -> None:
+        self._layout, self._corpora, self._content = layout, corpora, content
+
+    def forget_corpus(self, deleted: DeletedCorpus) -> None:
+        """Drops its catalog and cartridges, then windows and texts that nobody names any more."""
+        for folder in (self._layout.catalogs, self._layout.cartridges):
+            shutil.rmtree(folder / deleted.corpus_id, ignore_errors=True)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Removes windows and texts that nobody names and that are not just being made."""
+        catalogs = list(Catalogs(self._layout.catalogs).all())
+        windows = {w.digest for c in catalogs for document in c.documents for w in document.windows}
+        delete_unreferenced_windows(self._layout.windows, windows)
+        texts = {document.sha256 for catalog in catalogs for document in catalog.documents}
+        self._content.delete_unreferenced(texts | self._corpora.referenced_digests())
+
+    def forget_cartridge(self, deleted: CartridgeRecord) -> None:
+        shutil.rmtree(self._layout.cartridge(deleted.corpus_id, deleted.id), ignore_errors=True)

@@ -1,0 +1,35 @@
+"""The command `longmemory`: which commands there are. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from service.cli import cartridge as cli_cartridge
+from service.cli import corpus as cli_corpus
+from service.cli import jobs as cli_jobs
+from service.cli.ask import ask
+from service.cli.doctor_command import doctor
+from service.cli.serve import serve, setup
+
+app = typer.Typer(
+    name="longmemory",
+    help="A long-context memory service: register texts, train cartridges, ask.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("serve")(serve)
+app.command("setup")(setup)
+app.add_typer(cli_corpus.app, name="corpus")
+app.add_typer(cli_cartridge.app, name="cartridge")
+app.command("ask")(ask)
+app.add_typer(cli_jobs.app, name="jobs")
+app.command("doctor")(doctor)
+
+
+def main() -> None:
+    """The entry point of the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

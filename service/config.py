@@ -1,0 +1,72 @@
+"""Settings of one service: where its data lies, where it listens, which model it serves."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.config import DEFAULT_MODEL, EngineConfig
+from retrieval.crag import CragSettings
+from retrieval.infini_retri import ReadingSettings
+from service.limits import Limits
+from service.router import RoutingPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """Composes what the rooms need; every part validates itself."""
+
+    data: Path
+    listen: str = "127.0.0.1:7420"
+    model: str = DEFAULT_MODEL
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int = 0
+    insecure: bool = False
+    limits: Limits = field(default_factory=Limits)
+    policy: RoutingPolicy = field(default_factory=RoutingPolicy)
+    reading: ReadingSettings = field(default_factory=ReadingSettings)
+    crag: CragSettings = field(default_factory=CragSettings)
+    resident_corpora: int = 8
+    resident_cartridge_bytes: int = 2 * 1024**3
+
+    @property
+    def engine(self) -> EngineConfig:
+        return EngineConfig(self.data, self.model, self.device, self.dtype, self.threads)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things lie in a data folder."""
+
+    data: Path
+
+    @property
+    def database(self) -> Path:
+        return self.data / "longmemory.sqlite3"
+
+    @property
+    def catalogs(self) -> Path:
+        return self.data / "indexes"
+
+    @property
+    def windows(self) -> Path:
+        return self.data / "windows"
+
+    @property
+    def uploads(self) -> Path:
+        return self.data / "uploads"
+
+    @property
+    def cartridges(self) -> Path:
+        return self.data / "cartridges"
+
+    @property
+    def work(self) -> Path:
+        return self.data / "work"
+
+    @property
+    def logs(self) -> Path:
+        return self.data / "logs"
+
+    def cartridge(self, corpus_id: str, cartridge_id: str) -> Path:
+        """The folder of a stored cartridge; ids are validated before they come here."""
+        return self.cartridges / corpus_id / cartridge_id

@@ -1,0 +1,167 @@
+"""The one thread that touches the model: short calls and a batch of answers, taken in turns.
+
+Torch work never runs on the event loop. Calls (preparing a prompt) run between two decode steps;
+answers that are being decoded share one batch.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+
+from engine.generation import GenerationBatch, GenerationRequest, Piece
+from engine.model import LanguageModel
+from service.errors import ServiceError, fail
+
+T = TypeVar("T")
+_log = structlog.stdlib.get_logger("longmemory.model")
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    run: Callable[[], Any]
+    resolve: Callable[[Any, BaseException | None], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Start:
+    request: GenerationRequest
+    deliver: Callable[[Piece | ServiceError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancel:
+    request_id: str
+
+
+class ModelThread:
+    """Owns a model. `run` and `generate` are awaited on the event loop; the work happens here."""
+
+    def __init__(
+        self, model: LanguageModel, most: int = 16, before_work: Callable[[], object] | None = None
+    ) -> None:
+        self.model = model
+        self._before_work = before_work or (lambda: None)
+        self._most = most  # answers decoded at once
+        self._inbox: queue.SimpleQueue[_Call | _Start | _Cancel | None] = queue.SimpleQueue()
+        self._batch = GenerationBatch(model)
+        self._waiting: list[_Start] = []
+        self._deliver: dict[str, Callable[[Piece | ServiceError], None]] = {}
+        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """The result of a call made on the model's thread; its exception is raised here."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: T, error: BaseException | None) -> None:
+            if future.cancelled():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        def resolve(result: Any, error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(settle, result, error)
+
+        self._inbox.put(_Call(call, resolve))
+        return await future
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Piece]:
+        """The pieces of one answer; closing the iterator drops it from the batch.
+
+        Raises:
+            ServiceError: INTERNAL where the batch broke.
+        """
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[Piece | ServiceError] = asyncio.Queue()
+
+        def deliver(piece: Piece | ServiceError) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        self._inbox.put(_Start(request, deliver))
+        finished = False
+        try:
+            while not finished:
+                piece = await pieces.get()
+                if isinstance(piece, ServiceError):
+                    finished = True
+                    raise piece
+                finished = piece.finish is not None
+                yield piece
+        finally:
+            if not finished:
+                self._inbox.put(_Cancel(request.id))
+
+    def close(self) -> None:
+        """Ends the thread after the step it is in; answers under way are dropped."""
+        self._inbox.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while self._take_messages():
+            try:
+                self._decode()
+            except Exception:
+                _log.exception("the batch broke")
+                self._break()
+
+    def _take_messages(self) -> bool:
+        """Handles what has come; waits only where there is nothing to decode. False: the end."""
+        idle = not len(self._batch) and not self._waiting
+        while idle or not self._inbox.empty():
+            message = self._inbox.get()
+            idle = False
+            match message:
+                case None:
+                    return False
+                case _Call():
+                    _make(message, self._before_work)
+                case _Start():
+                    self._waiting.append(message)
+                case _Cancel():
+                    self._drop(message.request_id)
+        return True
+
+    def _decode(self) -> None:
+        self._before_work()
+        room = self._most - len(self._batch)
+        joining, self._waiting = self._waiting[:room], self._waiting[room:]
+        self._deliver |= {start.request.id: start.deliver for start in joining}
+        self._batch.add([start.request for start in joining])
+        for piece in self._batch.step():
+            self._deliver[piece.request_id](piece)
+            if piece.finish is not None:
+                del self._deliver[piece.request_id]
+
+    def _drop(self, request_id: str) -> None:
+        self._waiting = [start for start in self._waiting if start.request.id != request_id]
+        self._batch.cancel(request_id)
+        self._deliver.pop(request_id, None)
+
+    def _break(self) -> None:
+        error = fail("INTERNAL", "the model failed while it answered; ask again")
+        for deliver in self._deliver.values():
+            deliver(error)
+        self._deliver.clear()
+        self._batch = GenerationBatch(self.model)
+
+
+def _make(call: _Call, before_work: Callable[[], object]) -> None:
+    try:
+        before_work()
+        result = call.run()
+    except BaseException as error:  # whoever awaits the call gets it
+        call.resolve(None, error)
+    else:
+        call.resolve(result, None)

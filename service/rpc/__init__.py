@@ -1,0 +1,1 @@
+"""The gRPC door: servicers, errors on the wire, conversion."""

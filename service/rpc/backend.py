@@ -1,0 +1,64 @@
+"""What the servicers work on, gathered in one value, and what they ask of parts built elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.answers import AnswerEvent, Decision, Question
+from service.limits import Limits
+from service.rpc.info_service import ServerInfo
+from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf
+from service.state.corpora import Corpora, DeletedCorpus
+from service.state.jobs import Jobs
+from service.state.requests import Requests
+from service.state.uploads import Uploads
+
+
+class Answerer(Protocol):
+    """Decides on routes and answers questions; raises ServiceError, before or between events."""
+
+    async def decide(self, question: Question) -> Decision:
+        """The route that would be taken; generates nothing."""
+        ...
+
+    def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
+        """The events of one answer; closing the iterator stops the generation."""
+        ...
+
+
+class Supervisor(Protocol):
+    """Keeps the workers running."""
+
+    def wake(self) -> None:
+        """There may be a new job; returns at once and may be called from any thread."""
+        ...
+
+
+class Artifacts(Protocol):
+    """The files built from corpora. Called from threads, after the records are gone."""
+
+    def forget_corpus(self, deleted: DeletedCorpus) -> None:
+        """Remove what was built from a deleted corpus, and its texts."""
+        ...
+
+    def forget_cartridge(self, deleted: CartridgeRecord) -> None:
+        """Remove the files of a deleted cartridge."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Everything behind the servicers."""
+
+    corpora: Corpora
+    uploads: Uploads
+    jobs: Jobs
+    shelf: CartridgeShelf
+    requests: Requests
+    limits: Limits
+    answerer: Answerer
+    supervisor: Supervisor
+    artifacts: Artifacts
+    info: ServerInfo

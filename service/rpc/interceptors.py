@@ -1,0 +1,149 @@
+"""Around every call: a request id, one log line, and errors as google.rpc.Status.
+
+The only place where an exception becomes a gRPC status. What a client sees of an unforeseen
+exception is the request id; the traceback stays in the server's log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import grpc
+import structlog
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+from service.errors import ServiceError, fail
+from service.rpc import wire
+
+REQUEST_ID_KEY = "x-request-id"
+"""The metadata key of the request id, in both directions."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+_log = structlog.stdlib.get_logger("longmemory.rpc")
+
+Handler = Callable[[Any, Any], Any]
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps the handlers of all four kinds; belongs innermost."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The handler of a call, wrapped; None for an unknown method, which gRPC refuses."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        make, behaviour = _kind(handler)
+        wrap = _streaming if handler.response_streaming else _single
+        return make(
+            wrap(behaviour, method),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+def _kind(handler: Any) -> tuple[Callable[..., Any], Handler]:
+    if handler.request_streaming and handler.response_streaming:
+        return grpc.stream_stream_rpc_method_handler, handler.stream_stream
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler, handler.stream_unary
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler, handler.unary_stream
+    return grpc.unary_unary_rpc_method_handler, handler.unary_unary
+
+
+def _single(behaviour: Handler, method: str) -> Handler:
+    async def handle(request: Any, context: Any) -> Any:
+        async with _call(method, context):
+            return await behaviour(request, context)
+
+    return handle
+
+
+def _streaming(behaviour: Handler, method: str) -> Handler:
+    async def handle(request: Any, context: Any) -> None:
+        async with _call(method, context):
+            if not inspect.isasyncgenfunction(behaviour):
+                await behaviour(request, context)
+                return
+            # Closed here and now, so that a cancelled call stops its work at once.
+            async with aclosing(behaviour(request, context)) as messages:
+                async for message in messages:
+                    await context.write(message)
+
+    return handle
+
+
+@asynccontextmanager
+async def _call(method: str, context: Any) -> AsyncIterator[None]:
+    request_id, start = _request_id(context), time.monotonic()
+    context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+    code = "OK"
+    with structlog.contextvars.bound_contextvars(request_id=request_id):
+        try:
+            _check_deadline(context)
+            yield
+        except ServiceError as error:
+            code = error.code.value
+            await _abort(context, wire.status(error), request_id)
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except grpc.aio.AbortError:
+            code = _aborted_code(context)
+            raise
+        except Exception as error:
+            code = "INTERNAL"
+            _log.error("call failed", method=method, request_id=request_id, exc_info=error)
+            await _abort(context, wire.status(_internal(request_id)), request_id)
+        finally:
+            # Probes come every few seconds and would drown the rest.
+            log = _log.debug if method.startswith("/grpc.") else _log.info
+            seconds = round(time.monotonic() - start, 6)
+            log("call", method=method, code=code, seconds=seconds, request_id=request_id)
+
+
+def _request_id(context: Any) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return str(uuid.uuid4())
+
+
+def _check_deadline(context: Any) -> None:
+    remaining = context.time_remaining()
+    if remaining is not None and remaining <= 0:
+        raise fail("DEADLINE_PASSED", "the call's deadline has passed; allow more time")
+
+
+def _internal(request_id: str) -> ServiceError:
+    return fail(
+        "INTERNAL",
+        "the server failed on this call; its log tells why under the request id "
+        f"{request_id}; try again, and report the id if it happens again",
+        request_id=request_id,
+    )
+
+
+def _aborted_code(context: Any) -> str:
+    code = context.code()
+    return code.name if isinstance(code, grpc.StatusCode) else str(code)
+
+
+async def _abort(context: Any, status: status_pb2.Status, request_id: str) -> None:
+    made: Any = rpc_status.to_status(status)
+    trailing = (*made.trailing_metadata, (REQUEST_ID_KEY, request_id))
+    await context.abort(made.code, made.details, trailing)

@@ -1,0 +1,210 @@
+"""A query request to a validated question, and the events of its answer to protobuf.
+
+A failed check names the field by its path in the request, such as `query.budget`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from longmemory.v1 import query_pb2
+
+from engine.generation import FinishReason
+from engine.sampling import SamplingParams
+from retrieval.corpus_index import Evidence
+from service import answers, ids
+from service.answers import AnswerEvent, Decision, Delta, Question, Route, Summary
+from service.errors import ServiceError, fail
+from service.limits import Limits
+from service.rpc.wire import duration
+
+# Every new token is compared with each of them; no known format needs more.
+_MAX_STOP_SEQUENCES = 16
+
+_ROUTES: dict[Route, query_pb2.Route] = {
+    Route.AUTO: query_pb2.ROUTE_UNSPECIFIED,
+    Route.CARTRIDGE: query_pb2.ROUTE_CARTRIDGE,
+    Route.INFINI_RETRI: query_pb2.ROUTE_INFINI_RETRI,
+    Route.CRAG: query_pb2.ROUTE_CRAG,
+    Route.FULL_CONTEXT: query_pb2.ROUTE_FULL_CONTEXT,
+    Route.NONE: query_pb2.ROUTE_NONE,
+}
+_FINISHES = {
+    FinishReason.STOP: query_pb2.FINISH_REASON_STOP,
+    FinishReason.LENGTH: query_pb2.FINISH_REASON_LENGTH,
+    FinishReason.CANCELLED: query_pb2.FINISH_REASON_CANCELLED,
+}
+_ROUTE_OF_NUMBER: dict[int, Route] = {number: route for route, number in _ROUTES.items()}
+
+
+def question(
+    request: query_pb2.QueryRequest, limits: Limits, deadline: float | None, path: str = ""
+) -> Question:
+    """The question in a request; `path` stands before each field's name in an error.
+
+    Raises MALFORMED_ID, INVALID_VALUE, QUESTION_EMPTY, QUESTION_TOO_LONG.
+    """
+    corpus_id = ids.parse_corpus_name(request.corpus, f"{path}corpus")
+    ids.parse_request_id(request.request_id, f"{path}request_id")
+    route = _route(request.route, f"{path}route")
+    return Question(
+        corpus_id=corpus_id,
+        text=_text(request.query, limits, f"{path}query"),
+        route=route,
+        cartridge_id=_cartridge_id(request.cartridge, corpus_id, route, f"{path}cartridge"),
+        max_prompt_tokens=_not_negative(
+            request.budget.max_prompt_tokens, f"{path}budget.max_prompt_tokens"
+        ),
+        sampling=_sampling(request.generation_config, limits, f"{path}generation_config"),
+        deadline=deadline,
+    )
+
+
+def decision(value: Decision, corpus_id: str) -> query_pb2.RouteDecision:
+    """A decision as it is sent; it names a cartridge of this corpus."""
+    cartridge_id = value.cartridge_id
+    return query_pb2.RouteDecision(
+        route=_ROUTES[value.route],
+        requested_route=_ROUTES[value.requested],
+        reason=value.reason,
+        explanation=value.explanation,
+        signals=dict(value.signals),
+        cartridge=ids.cartridge_name(corpus_id, cartridge_id) if cartridge_id else "",
+        fallbacks=[
+            query_pb2.RouteFallback(
+                route=_ROUTES[one.route], reason=one.reason, message=one.message
+            )
+            for one in value.fallbacks
+        ],
+    )
+
+
+def evidence(spans: tuple[Evidence, ...]) -> list[query_pb2.Evidence]:
+    """Evidence as it is sent."""
+    return [
+        query_pb2.Evidence(
+            document_id=span.document,
+            start_char=span.start,
+            end_char=span.end,
+            score=span.score,
+            text=span.text,
+        )
+        for span in spans
+    ]
+
+
+def usage(value: answers.Usage) -> query_pb2.Usage:
+    """Counts and times as they are sent."""
+    return query_pb2.Usage(
+        prompt_tokens=value.prompt_tokens,
+        prefix_tokens=value.prefix_tokens,
+        output_tokens=value.output_tokens,
+        queue_time=duration(value.queue_seconds),
+        first_token_time=duration(value.first_token_seconds),
+        total_time=duration(value.total_seconds),
+        prepare_time=duration(value.prepare_seconds),
+    )
+
+
+class AnswerOnWire:
+    """One answer as it grows: each event as a message of the stream, and the whole at the end."""
+
+    def __init__(self, corpus_id: str) -> None:
+        self._corpus_id = corpus_id
+        self._response = query_pb2.QueryResponse()
+        self._texts: list[str] = []
+
+    def add(self, event: AnswerEvent) -> query_pb2.StreamQueryResponse:
+        """The message of an event; of the last one, the summary without the text."""
+        if isinstance(event, Decision):
+            self._response.route.CopyFrom(decision(event, self._corpus_id))
+            return query_pb2.StreamQueryResponse(route=self._response.route)
+        if isinstance(event, Delta):
+            self._texts.append(event.text)
+            delta = query_pb2.TextDelta(text=event.text, token_ids=event.token_ids)
+            return query_pb2.StreamQueryResponse(delta=delta)
+        if isinstance(event, Summary):
+            self._response.finish_reason = _FINISHES[event.finish]
+            self._response.usage.CopyFrom(usage(event.usage))
+            return query_pb2.StreamQueryResponse(summary=self._response)
+        spans = evidence(event)
+        self._response.evidence.extend(spans)
+        return query_pb2.StreamQueryResponse(evidence=query_pb2.EvidenceList(evidence=spans))
+
+    def whole(self) -> query_pb2.QueryResponse:
+        """The answer in one message, text included."""
+        whole = query_pb2.QueryResponse(answer="".join(self._texts))
+        whole.MergeFrom(self._response)
+        return whole
+
+
+def _text(text: str, limits: Limits, field: str) -> str:
+    if not text.strip():
+        raise fail("QUESTION_EMPTY", f"{field}: the question has no text; write one", field=field)
+    if len(text) > limits.max_question_chars:
+        raise fail(
+            "QUESTION_TOO_LONG",
+            f"{field}: the question has {len(text)} characters, the limit is "
+            f"{limits.max_question_chars}; shorten it, or upload the long part as a document",
+            field=field,
+            limit=limits.max_question_chars,
+        )
+    return text
+
+
+def _route(number: int, field: str) -> Route:
+    route = _ROUTE_OF_NUMBER.get(number)
+    if route is None:
+        raise _invalid(field, f"{number} is no route; use one that the service's proto names")
+    return route
+
+
+def _cartridge_id(name: str, corpus_id: str, route: Route, field: str) -> str:
+    if not name:
+        return ""
+    named = ids.parse_cartridge_name(name, field)
+    if named.corpus_id != corpus_id:
+        raise _invalid(field, "the cartridge belongs to another corpus; name one of this corpus")
+    if route not in (Route.AUTO, Route.CARTRIDGE):
+        raise _invalid(field, f"the route {route.value} uses no cartridge; leave one of them out")
+    return named.cartridge_id
+
+
+def _not_negative(value: int, field: str) -> int:
+    if value < 0:
+        raise _invalid(field, f"{value} is negative; use 0 for the server's default, or more")
+    return value
+
+
+def _sampling(config: query_pb2.GenerationConfig, limits: Limits, field: str) -> SamplingParams:
+    default = SamplingParams()
+    params = replace(default, max_tokens=min(default.max_tokens, limits.max_output_tokens))
+    steps: dict[str, Callable[[SamplingParams], SamplingParams]] = {
+        "max_output_tokens": lambda p: replace(p, max_tokens=config.max_output_tokens),
+        "temperature": lambda p: replace(p, temperature=config.temperature),
+        "top_p": lambda p: replace(p, top_p=config.top_p),
+        "seed": lambda p: replace(p, seed=config.seed),
+    }
+    for name, step in steps.items():
+        if config.HasField(name):
+            try:
+                params = step(params)
+            except ValueError as error:
+                raise _invalid(f"{field}.{name}", str(error)) from None
+    if params.max_tokens > limits.max_output_tokens:
+        wrong = f"{params.max_tokens} is above the limit of {limits.max_output_tokens}; lower it"
+        raise _invalid(f"{field}.max_output_tokens", wrong)
+    return replace(params, stop=_stops(tuple(config.stop_sequences), f"{field}.stop_sequences"))
+
+
+def _stops(stops: tuple[str, ...], field: str) -> tuple[str, ...]:
+    if len(stops) > _MAX_STOP_SEQUENCES:
+        raise _invalid(field, f"there are {len(stops)}; give at most {_MAX_STOP_SEQUENCES}")
+    if "" in stops:
+        raise _invalid(field, "one is empty and would end every answer at once; leave it out")
+    return stops
+
+
+def _invalid(field: str, wrong: str) -> ServiceError:
+    return fail("INVALID_VALUE", f"{field}: {wrong}", field=field)

@@ -1,0 +1,187 @@
+"""The gRPC server's life: refuse an open door, bind, serve, say goodbye, stop.
+
+Knows the services, not what is behind them; the composition hands in a `Backend`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+import structlog
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+from longmemory.v1 import (
+    cartridge_pb2,
+    cartridge_pb2_grpc,
+    corpus_pb2,
+    corpus_pb2_grpc,
+    info_pb2,
+    info_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    query_pb2,
+    query_pb2_grpc,
+)
+
+from service.limits import MIB
+from service.rpc.backend import Backend
+from service.rpc.cartridge_service import CartridgeService
+from service.rpc.corpus_service import CorpusService
+from service.rpc.info_service import InfoService
+from service.rpc.interceptors import CallInterceptor
+from service.rpc.job_service import JobService
+from service.rpc.operations_service import OperationsService
+from service.rpc.query_service import QueryService
+
+SERVICE_NAMES = tuple(
+    service.full_name
+    for module in (corpus_pb2, cartridge_pb2, job_pb2, query_pb2, info_pb2, operations_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
+"""The services served, beside health and reflection."""
+
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", 16 * MIB),
+    ("grpc.max_send_message_length", 64 * MIB),
+    # Without it a second server binds the same port and gets half of the calls.
+    ("grpc.so_reuseport", 0),
+    # A long answer sends no data for a while; a client's pings must not end its connection.
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_concurrent_streams", 256),
+)
+
+_log = structlog.stdlib.get_logger("longmemory.server")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Where to listen and how to stop; raises ValueError for what does not make sense."""
+
+    address: str = "127.0.0.1:50051"  # port 0: any free one
+    insecure: bool = False  # listen beyond this machine although nothing is encrypted
+    drain_seconds: float = 0.0  # between NOT_SERVING and the refusal of new calls
+    grace_seconds: float = 10.0  # for calls that are under way
+
+    def __post_init__(self) -> None:
+        for name in ("drain_seconds", "grace_seconds"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}; give seconds of at least 0")
+        if not (self.insecure or is_loopback(self.address)):
+            raise ValueError(
+                f"address is {self.address!r}, which other machines can reach, and the server "
+                "does not encrypt; listen on 127.0.0.1 behind a proxy, or set insecure"
+            )
+
+
+class App(Protocol):
+    """A composed service: its backend, and the end of everything it started."""
+
+    @property
+    def backend(self) -> Backend:
+        """What the servicers work on."""
+        ...
+
+    def close(self) -> None:
+        """End threads, workers and connections; may block, and is called from a thread."""
+        ...
+
+
+class RunningServer:
+    """A server that answers at `address`."""
+
+    def __init__(self, server: grpc.aio.Server, status: Any, address: str, port: int) -> None:
+        self._server = server
+        self._status = status
+        self.address = address
+        self.port = port
+
+    async def set_serving(self, service: str, is_serving: bool) -> None:
+        """Change what health says of a service; the empty name means the whole server."""
+        await self._status.set(service, _serving(is_serving))
+
+    async def stop(self, drain_seconds: float = 0.0, grace_seconds: float = 0.0) -> None:
+        """Say NOT_SERVING, let clients move on, then end what is still under way."""
+        await self._status.enter_graceful_shutdown()
+        await asyncio.sleep(drain_seconds)
+        await self._server.stop(grace_seconds)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach an address such as "127.0.0.1:0" or "unix:/path"."""
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def start(config: ServerConfig, backend: Backend) -> RunningServer:
+    """Bind and serve. Raises OSError when the address is taken or cannot be bound."""
+    server = grpc.aio.server(interceptors=(CallInterceptor(),), options=_OPTIONS)
+    _add_services(server, backend)
+    status: Any = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    names = (*SERVICE_NAMES, health.SERVICE_NAME)
+    if is_loopback(config.address):
+        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+    try:
+        port = server.add_insecure_port(config.address)
+    except RuntimeError:
+        raise OSError(f"cannot listen at {config.address}; is another server there?") from None
+    await server.start()
+    for name in ("", *names):
+        await status.set(name, _serving(True))
+    is_named = config.address.startswith("unix")
+    address = config.address if is_named else f"{config.address.rpartition(':')[0]}:{port}"
+    _log.info("serving", address=address)
+    return RunningServer(server, status, address, port)
+
+
+async def serve(
+    config: ServerConfig, app: App, on_ready: Callable[[RunningServer], None] | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, then stop in order; `on_ready` learns the bound address."""
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        server = await start(config, app.backend)
+        if on_ready:
+            on_ready(server)
+        await stopping.wait()
+        _log.info("stopping", grace_seconds=config.grace_seconds)
+        await server.stop(config.drain_seconds, config.grace_seconds)
+    finally:
+        await asyncio.to_thread(app.close)
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _add_services(server: grpc.aio.Server, backend: Backend) -> None:
+    add: Any
+    for add, servicer in (
+        (corpus_pb2_grpc.add_CorpusServiceServicer_to_server, CorpusService(backend)),
+        (cartridge_pb2_grpc.add_CartridgeServiceServicer_to_server, CartridgeService(backend)),
+        (job_pb2_grpc.add_JobServiceServicer_to_server, JobService(backend)),
+        (query_pb2_grpc.add_QueryServiceServicer_to_server, QueryService(backend)),
+        (info_pb2_grpc.add_InfoServiceServicer_to_server, InfoService(backend.info)),
+        (operations_pb2_grpc.add_OperationsServicer_to_server, OperationsService(backend)),
+    ):
+        add(servicer, server)
+
+
+def _serving(is_serving: bool) -> Any:
+    states = health_pb2.HealthCheckResponse
+    return states.SERVING if is_serving else states.NOT_SERVING

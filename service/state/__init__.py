@@ -1,0 +1,1 @@
+"""What is remembered: corpora, uploads, jobs, cartridges, in SQLite and files."""

@@ -1,0 +1,90 @@
+"""What an index of a corpus consists of: documents by hash and windows by hash, as one JSON file.
+
+The window records themselves are shared between corpora; a catalog only names them.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogWindow:
+    """A window at its place in a document, in characters."""
+
+    start: int
+    end: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogDocument:
+    """A document with its windows in order."""
+
+    id: str
+    sha256: str
+    windows: tuple[CatalogWindow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """One index: the corpus content it covers and how it was made."""
+
+    corpus_digest: str
+    recipe: str
+    token_count: int
+    sentence_count: int
+    documents: tuple[CatalogDocument, ...]
+
+
+class Catalogs:
+    """Catalogs on disk: `<folder>/<corpus>/<recipe>-<content digest>.json`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, corpus_id: str, recipe: str, corpus_digest: str) -> Path:
+        return self.folder / corpus_id / f"{recipe}-{corpus_digest}.json"
+
+    def put(self, corpus_id: str, catalog: Catalog) -> None:
+        """Stores a catalog whole; older ones stay until `keep_only`, for questions under way."""
+        path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = path.with_suffix(".staging")
+        with staging.open("w", encoding="utf-8") as file:
+            json.dump(asdict(catalog), file)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+
+    def keep_only(self, corpus_id: str, catalog: Catalog) -> None:
+        """Drops a corpus' other catalogs, once its record names this one."""
+        path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
+        for old in path.parent.glob("*.json"):
+            if old != path:
+                old.unlink(missing_ok=True)
+
+    def get(self, corpus_id: str, recipe: str, corpus_digest: str) -> Catalog | None:
+        """The catalog of a corpus' content under a recipe, or None where it was never made."""
+        path = self.path(corpus_id, recipe, corpus_digest)
+        return _read(path) if path.exists() else None
+
+    def all(self) -> Iterator[Catalog]:
+        """Every catalog of every corpus."""
+        for path in sorted(self.folder.glob("*/*.json")):
+            yield _read(path)
+
+
+def _read(path: Path) -> Catalog:
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    documents = tuple(
+        CatalogDocument(
+            document["id"],
+            document["sha256"],
+            tuple(CatalogWindow(**window) for window in document["windows"]),
+        )
+        for document in fields.pop("documents")
+    )
+    return Catalog(documents=documents, **fields)

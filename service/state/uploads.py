@@ -1,0 +1,269 @@
+"""Documents on their way in: chunks that survive a crash, and the checks before a text is kept.
+
+Partial bytes lie in `folder`/<corpus>/<request id>/<sha256 of the document id>.part. The size of
+that file is the committed size; the database only says that an upload was begun or finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import google_crc32c
+
+from service import ids
+from service.errors import ServiceError, fail, quoted
+from service.limits import Limits
+from service.state.content import ContentStore, TextFacts, examine
+from service.state.corpora import Corpora
+from service.state.database import Database
+
+_KEY = "corpus_id = ? AND request_id = ? AND document_id = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadStatus:
+    """How much of one document has arrived for good."""
+
+    document_id: str
+    committed_bytes: int
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    corpus_id: str
+    request_id: str
+    document_id: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.corpus_id, self.request_id, self.document_id)
+
+
+class Uploads:
+    """Resumable uploads; each belongs to a corpus, a request id and a document id."""
+
+    def __init__(
+        self,
+        database: Database,
+        content: ContentStore,
+        corpora: Corpora,
+        limits: Limits,
+        folder: Path,
+    ) -> None:
+        self._database = database
+        self._content = content
+        self._corpora = corpora
+        self._limits = limits
+        self._folder = folder
+        self._locks = tuple(threading.Lock() for _ in range(64))
+
+    def write(
+        self,
+        corpus_id: str,
+        request_id: str,
+        document_id: str,
+        offset: int,
+        data: bytes,
+        crc32c: int | None = None,
+        finish: bool = False,
+        sha256: str = "",
+    ) -> int:
+        """Append a chunk, and with `finish` keep the document; the committed size in bytes.
+
+        A chunk that has arrived before is accepted again. `crc32c` is of this chunk, `sha256` (hex)
+        of the whole document. A document that fails its checks is dropped and begins again at 0.
+        Raises MALFORMED_ID, CORPUS_NOT_FOUND, CORPUS_TOO_LARGE, REQUEST_ID_REUSED and the
+        REQUEST_, UPLOAD_ and DOCUMENT_ reasons.
+        """
+        upload = self._parse(corpus_id, request_id, document_id)
+        self._check_chunk(offset, data, crc32c)
+        with self._locks[hash(upload) % len(self._locks)]:
+            row = self._begin(upload)
+            if row.finished:
+                return self._repeat(row, offset, data)
+            part = self._part(upload)
+            committed = self._append(upload.document_id, part, offset, data)
+            if finish and offset + len(data) == committed:
+                self._finish(upload, part, sha256.lower())
+            return committed
+
+    def status(self, corpus_id: str, request_id: str) -> tuple[UploadStatus, ...]:
+        """The documents begun under a request id, by document id. Raises CORPUS_NOT_FOUND."""
+        self._corpora.require(corpus_id)
+        rows = self._database.rows(
+            "SELECT * FROM uploads WHERE corpus_id = ? AND request_id = ? ORDER BY document_id",
+            (corpus_id, ids.parse_request_id(request_id)),
+        )
+        found = []
+        for row in rows:
+            part = self._part(_Upload(corpus_id, row["request_id"], row["document_id"]))
+            done = bool(row["finished"])
+            size = row["committed_bytes"] if done else _size(part)
+            found.append(UploadStatus(row["document_id"], size, done))
+        return tuple(found)
+
+    def forget(self, corpus_id: str) -> None:
+        """Remove the partial bytes of a deleted corpus. Raises MALFORMED_ID."""
+        folder = self._folder / ids.parse_id(corpus_id, "corpus_id")
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _parse(self, corpus_id: str, request_id: str, document_id: str) -> _Upload:
+        ids.parse_id(corpus_id, "corpus_id")
+        if not request_id or not document_id:
+            missing = "document_id" if request_id else "request_id"
+            raise fail(
+                "UPLOAD_HEADER_MISSING",
+                f"{missing}: it is empty; begin the upload with its request_id and document_id",
+                field=missing,
+            )
+        return _Upload(
+            corpus_id,
+            ids.parse_request_id(request_id),
+            ids.parse_document_id(document_id, limits=self._limits),
+        )
+
+    def _check_chunk(self, offset: int, data: bytes, crc32c: int | None) -> None:
+        limit = self._limits.max_chunk_bytes
+        if offset < 0:
+            raise fail(
+                "INVALID_VALUE", f"offset: {offset} is negative; use 0 or more", field="offset"
+            )
+        if len(data) > limit:
+            raise fail(
+                "REQUEST_TOO_LARGE",
+                f"data: the chunk has {len(data)} bytes; send at most {limit} at a time",
+                field="data",
+                limit=limit,
+            )
+        if crc32c is not None and google_crc32c.value(data) != crc32c:
+            raise fail(
+                "UPLOAD_CRC_MISMATCH",
+                f"crc32c: the chunk at offset {offset} does not have it; send the chunk again",
+                field="crc32c",
+                offset=offset,
+            )
+
+    def _begin(self, upload: _Upload) -> UploadStatus:
+        with self._database.transaction():
+            row = self._database.row(f"SELECT * FROM uploads WHERE {_KEY}", upload.key)
+            if row:
+                return UploadStatus(
+                    upload.document_id, row["committed_bytes"], bool(row["finished"])
+                )
+            self._corpora.require(upload.corpus_id)
+            # Bytes without a row are those of a corpus of this name that was deleted.
+            self._part(upload).unlink(missing_ok=True)
+            self._database.execute(
+                "INSERT INTO uploads (corpus_id, request_id, document_id) VALUES (?, ?, ?)",
+                upload.key,
+            )
+            return UploadStatus(upload.document_id, 0, False)
+
+    def _repeat(self, done: UploadStatus, offset: int, data: bytes) -> int:
+        if offset + len(data) > done.committed_bytes:
+            raise _reused(done.document_id, "is finished, and these bytes lie behind its end")
+        return done.committed_bytes
+
+    def _append(self, document_id: str, part: Path, offset: int, data: bytes) -> int:
+        committed = _size(part)
+        if offset > committed:
+            raise fail(
+                "UPLOAD_OFFSET_GAP",
+                f"offset: {offset} leaves a gap; continue at offset {committed}",
+                field="offset",
+                expected_offset=committed,
+            )
+        end, limit = offset + len(data), self._limits.max_document_bytes
+        if end > limit:
+            part.unlink(missing_ok=True)
+            raise fail(
+                "DOCUMENT_TOO_LARGE",
+                f"data: the document has more than {limit} bytes; split it into several",
+                field="data",
+                limit=limit,
+            )
+        # A kill during a write leaves the front of a chunk: the repeat brings the rest of it.
+        known = min(committed, end) - offset
+        if known and _read(part, offset, known) != data[:known]:
+            raise _reused(document_id, f"has other bytes at offset {offset}")
+        if end > committed:
+            _write(part, data[known:])
+        return max(committed, end)
+
+    def _finish(self, upload: _Upload, part: Path, sha256: str) -> None:
+        try:
+            facts = self._check_document(part, sha256)
+        except ServiceError:
+            part.unlink(missing_ok=True)
+            raise
+        with self._database.transaction():
+            self._corpora.add_document(upload.corpus_id, upload.document_id, facts)
+            self._database.execute(
+                f"UPDATE uploads SET finished = 1, committed_bytes = ? WHERE {_KEY}",
+                (facts.byte_count, *upload.key),
+            )
+            # Inside the transaction, so that a record without its text is never committed.
+            self._content.put_file(part, facts)
+
+    def _check_document(self, part: Path, sha256: str) -> TextFacts:
+        if not _size(part):
+            raise _empty("has no bytes")
+        facts = examine(part)
+        if sha256 and facts.sha256 != sha256:
+            raise fail(
+                "UPLOAD_DIGEST_MISMATCH",
+                "sha256: the bytes that arrived have another digest; upload the document again "
+                "from offset 0",
+                field="sha256",
+                received_sha256=facts.sha256,
+            )
+        if facts.is_blank:
+            raise _empty("holds white space only")
+        return facts
+
+    def _part(self, upload: _Upload) -> Path:
+        name = hashlib.sha256(upload.document_id.encode()).hexdigest()
+        return self._folder / upload.corpus_id / upload.request_id / f"{name}.part"
+
+
+def _size(part: Path) -> int:
+    try:
+        return part.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _read(part: Path, offset: int, count: int) -> bytes:
+    with part.open("rb") as file:
+        file.seek(offset)
+        return file.read(count)
+
+
+def _write(part: Path, data: bytes) -> None:
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _empty(wrong: str) -> ServiceError:
+    return fail(
+        "DOCUMENT_EMPTY",
+        f"data: the document {wrong}; upload one with text, or leave it out",
+        field="data",
+    )
+
+
+def _reused(document: str, wrong: str) -> ServiceError:
+    return fail(
+        "REQUEST_ID_REUSED",
+        f"request_id: the upload of {quoted(document)} {wrong}; use a new request_id",
+        field="request_id",
+    )

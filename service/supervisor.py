@@ -1,0 +1,124 @@
+"""Keeps one worker process alive while there are jobs."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import uuid
+from pathlib import Path
+
+import structlog
+
+from service.config import Layout, ServiceConfig
+from service.errors import ServiceError
+from service.state.jobs import Jobs
+
+_log = structlog.stdlib.get_logger("longmemory.supervisor")
+_CHECK_SECONDS = 1.0
+_LONGEST_PAUSE = 30.0
+_GRACE_SECONDS = 10.0
+
+
+class WorkerSupervisor:
+    """Starts a worker when a job waits; gives its job out again when it dies."""
+
+    def __init__(self, config: ServiceConfig, jobs: Jobs) -> None:
+        self._config, self._jobs = config, jobs
+        self._woken, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def worker_pid(self) -> int | None:
+        """The running worker's process id."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def wake(self) -> None:
+        """There may be a new job; returns at once and may be called from any thread."""
+        self._woken.set()
+
+    def start(self) -> None:
+        """Takes back what an earlier server's worker held, then watches the queue."""
+        self._jobs.release_all()
+        self._sweep()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the worker; its job goes on at the next start."""
+        self._stopping.set()
+        self._woken.set()
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(_GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._jobs.release_all()
+
+    def _watch(self) -> None:
+        pause = _CHECK_SECONDS
+        while not self._stopping.is_set():
+            self._woken.clear()
+            if not self._jobs.has_work():
+                self._woken.wait(_CHECK_SECONDS)
+                continue
+            code = self._run_worker()
+            pause = _CHECK_SECONDS if code == 0 else min(2 * pause, _LONGEST_PAUSE)
+            if code != 0 and not self._stopping.is_set():
+                _log.warning("the worker ended", code=code, next_in_seconds=pause)
+                self._stopping.wait(pause)
+
+    def _run_worker(self) -> int:
+        """Runs one worker process to its end; returns its exit code."""
+        name = f"worker-{uuid.uuid4().hex[:8]}"
+        logs = Layout(self._config.data).logs
+        logs.mkdir(parents=True, exist_ok=True)
+        with (logs / "worker.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "service.worker", *self._flags(name)],
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        if self._stopping.is_set():
+            self._process.terminate()
+        code = self._process.wait()
+        self._jobs.release_worker(name)
+        self._sweep()
+        return code
+
+    def _sweep(self) -> None:
+        """Removes work folders of jobs that ended without a worker; none is at work now."""
+        for folder in Layout(self._config.data).work.glob("*/"):
+            try:
+                is_over = self._jobs.get(folder.name).state.is_final
+            except ServiceError:
+                is_over = True
+            if is_over:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _flags(self, name: str) -> list[str]:
+        config = self._config
+        values = {
+            "data": str(config.data),
+            "model": config.model,
+            "device": config.device,
+            "dtype": config.dtype,
+            "threads": str(config.threads),
+            "name": name,
+            "parent": str(os.getpid()),
+        }
+        return [part for key, value in values.items() for part in (f"--{key}", value)]
+
+
+def _environment() -> dict[str, str]:
+    """The worker imports this very checkout."""
+    root = Path(__file__).parents[1]
+    known = os.environ.get("PYTHONPATH", "")
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(root), *filter(None, [known])])}

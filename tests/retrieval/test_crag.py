@@ -1,0 +1,92 @@
+"""Clustered retrieval finds the sentence that answers, and pays for no more than it was given."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.model import LanguageModel
+from retrieval.corpus_index import CorpusIndex, Document, Placement
+from retrieval.crag import CragSettings, retrieve
+from retrieval.heads import retrieval_heads
+from retrieval.packing import Candidate
+from retrieval.window_index import WindowReader
+from retrieval.windows import WindowSize, cut_windows
+
+
+@pytest.fixture(scope="module")
+def index(model: LanguageModel, embedder: Any, handbook: str) -> CorpusIndex:
+    reader = WindowReader(model, embedder, retrieval_heads(model))
+    windows = cut_windows(handbook, reader.count_tokens, WindowSize(200, 600))
+    placed = [Placement(0, w.start, reader.read(handbook, w)) for w in windows]
+    return CorpusIndex([Document("handbook", handbook)], placed)
+
+
+def ask(
+    embedder: Any, index: CorpusIndex, question: str, settings: CragSettings
+) -> list[Candidate]:
+    return retrieve(embedder, index, question, settings, lambda i: int(index.token_counts[i]) + 3)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("How many steps does the lighthouse tower have?", "188 steps"),
+        ("Who cooks in the canteen?", "Bartholomew Pine"),
+        ("What does a bicycle cost on the ferry?", "2.50 crowns"),
+    ],
+)
+def test_the_sentence_that_answers_is_in_the_evidence(
+    embedder: Any, index: CorpusIndex, question: str, answer: str
+) -> None:
+    found = ask(embedder, index, question, CragSettings(evidence=256))
+    assert any(answer in index.text(candidate.sentence) for candidate in found)
+
+
+@pytest.mark.parametrize("budget", [1, 30, 90, 256, 2000])
+@pytest.mark.parametrize("clusters", [1, 4])
+def test_the_budget_is_kept_in_document_order(
+    embedder: Any, index: CorpusIndex, budget: int, clusters: int
+) -> None:
+    settings = CragSettings(evidence=budget, clusters=clusters)
+    found = ask(embedder, index, "When do the ferries sail?", settings)
+    numbers = [candidate.sentence for candidate in found]
+
+    assert sum(candidate.tokens for candidate in found) <= budget
+    assert numbers == sorted(set(numbers))
+    assert (len(found) > 0) == (budget >= 30)
+    assert found == ask(embedder, index, "When do the ferries sail?", settings)
+
+
+def test_a_budget_for_everything_gives_everything_within_the_margin(
+    embedder: Any, index: CorpusIndex
+) -> None:
+    settings = CragSettings(found=50, margin=0.2, evidence=100_000)
+    question = "When do the ferries sail?"
+    numbers, cosines = index.search(embedder.embed([question])[0], 50)
+
+    found = ask(embedder, index, question, settings)
+
+    near = numbers[cosines >= cosines[0] - 0.2]
+    assert [candidate.sentence for candidate in found] == sorted(near)
+    assert 1 < len(near) < 50
+    score_of = dict(zip(numbers.tolist(), cosines.tolist(), strict=True))
+    assert all(c.score == pytest.approx(score_of[c.sentence]) for c in found)
+
+
+class Fixed:
+    """An embedder whose every question is the first axis."""
+
+    def embed(self, texts: Iterable[str]) -> np.ndarray:
+        return np.eye(8, dtype=np.float32)[:1]
+
+
+def test_an_empty_corpus_has_no_evidence() -> None:
+    assert retrieve(Fixed(), CorpusIndex([], []), "Who?", CragSettings(), len) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("field", ["found", "clusters", "evidence"])
+def test_settings_that_ask_for_nothing_are_refused(field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        CragSettings(**{field: 0})

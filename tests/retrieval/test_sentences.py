@@ -1,0 +1,196 @@
+"""No character is lost, none is told twice, and nothing is cut where a reader would not cut."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from retrieval.sentences import split_sentences
+
+LONGEST = 200
+
+
+def prose(chance: random.Random) -> str:
+    words = (
+        "the lamp",
+        "3.14",
+        "Dr. Gull",
+        "e.g. this",
+        "www.example.com/a?b=1.5",
+        "naïve",
+        "“so”",
+    )
+    count = chance.randint(1, 30)
+    return " ".join(chance.choice(words) for _ in range(count)) + chance.choice((".", "?", "!", ""))
+
+
+def wide(chance: random.Random) -> str:
+    return "".join(
+        chance.choice("漢字とかな。、！👩‍👩‍👧🙂é\u0301") for _ in range(chance.randint(1, 300))
+    )
+
+
+def code(chance: random.Random) -> str:
+    lines = ("def f(x):", "    return x ** 2  # why. not", "", "}", "a = [1, 2,", "\treturn", "--")
+    return "\n".join(chance.choice(lines) for _ in range(chance.randint(1, 12)))
+
+
+def listing(chance: random.Random) -> str:
+    marks = ("- ", "* ", "1. ", "a) ", "• ", "# ", "> ")
+    return "\n".join(chance.choice(marks) + prose(chance) for _ in range(chance.randint(1, 6)))
+
+
+def table(chance: random.Random) -> str:
+    rows = ("| a | b |", "|---|---|", "| 1.5 | x. Y |", "a\tb\tc", "=====")
+    return "\r\n".join(chance.choice(rows) for _ in range(chance.randint(1, 8)))
+
+
+def log(chance: random.Random) -> str:
+    return "\n".join(
+        f"2024-01-0{chance.randint(1, 9)} 10:00:0{i} INFO [x] done. ok" for i in range(4)
+    )
+
+
+def odd(chance: random.Random) -> str:
+    marks = (
+        " ",
+        "\n",
+        "\r\n",
+        "\r",
+        "\0",
+        "\t",
+        "\f",
+        "\v",
+        "\x1c",
+        "\x85",
+        "\u2028",
+        "\u200b",
+        "a",
+        ".",
+    )
+    return "".join(chance.choice(marks) for _ in range(chance.randint(0, 40)))
+
+
+MAKERS: tuple[Callable[[random.Random], str], ...] = (prose, wide, code, listing, table, log, odd)
+EDGES = {
+    "empty": "",
+    "white space": " \n\t\r\n \u2003\x85 ",
+    "one mark": ".",
+    "marks": "--- *** \n\n ===",
+    "one letter": "x",
+    "NUL": "\0",
+    "emojis": "🙂👩‍👩‍👧🇩🇪",
+    "a long line": "word " * 2800,
+    "a long line without spaces": "x" * 14_000,
+    "one sentence of 100,000": ("and on it goes, " * 6250).strip() + ".",
+    "CRLF": "One.\r\n\r\nTwo is\r\nhere.\r\n",
+    "BOM": "\ufeffHello. There.",
+}
+
+
+def generated(seed: int) -> str:
+    chance = random.Random(seed)
+    parts = [chance.choice(MAKERS)(chance) for _ in range(chance.randint(1, 8))]
+    return "".join(part + chance.choice(("\n", "\n\n", " ", "\r\n\r\n", "")) for part in parts)
+
+
+def check_cover(text: str, longest: int) -> None:
+    """Spans in order, disjoint, bounded, without white space at their ends; no character missed."""
+    at = 0
+    for span in split_sentences(text, longest):
+        assert at <= span.start < span.end <= len(text)
+        assert span.end - span.start <= longest
+        assert not text[at : span.start].strip()
+        assert span.of(text) == span.of(text).strip()
+        at = span.end
+    assert not text[at:].strip()
+
+
+@pytest.mark.parametrize("longest", [LONGEST, 7, 1])
+def test_every_character_of_generated_texts_lies_in_exactly_one_span(longest: int) -> None:
+    for seed in range(300 if longest == LONGEST else 60):
+        check_cover(generated(seed), longest)
+
+
+@pytest.mark.parametrize("text", EDGES.values(), ids=EDGES)
+def test_every_character_of_an_odd_text_lies_in_exactly_one_span(text: str) -> None:
+    check_cover(text, LONGEST)
+    check_cover(text, 800)
+
+
+@pytest.mark.parametrize("text", ["", " \n\t\r\n ", "\u2003"])
+def test_white_space_has_no_sentences(text: str) -> None:
+    assert split_sentences(text) == []
+
+
+def texts(text: str) -> list[str]:
+    return [span.of(text) for span in split_sentences(text)]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Pi is 3.14 and a bit more than 2.50 crowns.",
+        "The page www.example.com/a?b=1.5 tells more about it.",
+        "Bring warm things, e.g. this coat.",
+        "Dr. Gull came with Mrs. Dray at 7 p.m. on the ferry.",
+        "Version 1.2.3 of S.L.F.C. rules is in force.",
+    ],
+)
+def test_a_dot_inside_a_number_an_address_or_an_abbreviation_ends_nothing(sentence: str) -> None:
+    assert texts(f"It was so. {sentence} Then came rain.") == [
+        "It was so.",
+        sentence,
+        "Then came rain.",
+    ]
+
+
+def test_hard_wrapped_prose_is_joined() -> None:
+    text = (
+        "The keeper of the light on Cape Nethery writes the air\npressure in the logbook, and he\n"
+        "never forgets. He has done this for nineteen years with\nOld Gertrude beside him."
+    )
+    assert [part.replace("\n", " ") for part in texts(text)] == [
+        "The keeper of the light on Cape Nethery writes the air pressure in the logbook, and he never "
+        "forgets.",
+        "He has done this for nineteen years with Old Gertrude beside him.",
+    ]
+
+
+def test_list_items_are_apart() -> None:
+    items = ["- a hooded lantern", "- a rope of six metres", "* broth", "1. first", "b) second"]
+    assert texts("Take these:\n\n" + "\n".join(items)) == ["Take these:", *items]
+
+
+def test_log_lines_are_apart() -> None:
+    lines = [
+        f"2024-01-0{i} 10:00:00 INFO [worker] the job with number {i} was taken" for i in (1, 2, 3)
+    ]
+    assert texts("\n".join(lines)) == lines
+
+
+def test_lines_of_code_are_apart() -> None:
+    lines = ["def area(r):", "return 3.14 * r ** 2"]
+    assert texts("def area(r):\n\n    return 3.14 * r ** 2") == lines
+
+
+def test_a_rule_goes_to_the_sentence_before_it() -> None:
+    assert texts("Title\n=====\nFirst.\n\n---\n\nSecond.") == [
+        "Title\n=====",
+        "First.\n\n---",
+        "Second.",
+    ]
+
+
+def test_a_blank_line_ends_a_sentence_that_has_no_mark() -> None:
+    assert texts("a heading that has no mark\n\nand text") == [
+        "a heading that has no mark",
+        "and text",
+    ]
+
+
+def test_a_sentence_that_is_too_long_is_cut_at_white_space() -> None:
+    text = "word " * 2800
+    parts = texts(text)
+    assert len(parts) > 1
+    assert {word for part in parts for word in part.split()} == {"word"}

@@ -1,0 +1,370 @@
+"""Questions to a real library, index and tiny model in one process: what is refused, what is held."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cartridges.store import store_cartridge
+from engine.embedding import Embedder
+from engine.model import LanguageModel
+from engine.prefix import KVPrefix
+from engine.prompts import Prompter
+from engine.sampling import SamplingParams
+from retrieval.attention_index import AttentionScorer
+from retrieval.crag import CragSettings
+from retrieval.heads import retrieval_heads
+from retrieval.infini_retri import AttentionReader, ReadingSettings
+from retrieval.window_index import WindowReader, WindowShelf
+from service.answering import MemoryAnswerer
+from service.answers import Decision, Delta, Question, Route, Summary
+from service.config import Layout, ServiceConfig
+from service.errors import ServiceError, fail
+from service.indexing import Indexer, IndexProgress
+from service.library import Library, ResidentCorpus
+from service.limits import Limits
+from service.model_thread import ModelThread
+from service.routes import Routes
+from service.state.cartridge_shelf import CartridgeShelf
+from service.state.content import ContentStore, examine
+from service.state.corpora import Corpora
+from service.state.database import Database
+from service.state.index_catalog import Catalog, Catalogs
+
+ASKED = "Who keeps the lamp of the harbor?"
+SHORT = SamplingParams(max_tokens=6)
+
+
+@dataclass
+class Room:
+    """A service without a wire."""
+
+    layout: Layout
+    content: ContentStore
+    corpora: Corpora
+    shelf: CartridgeShelf
+    library: Library
+    thread: ModelThread
+    indexer: Indexer
+    catalogs: Catalogs
+    answerer: MemoryAnswerer
+
+    def write(self, text: str, document_id: str = "a.txt") -> None:
+        """Stores a document of the corpus `books`."""
+        path = self.layout.data / "incoming"
+        path.write_text(text, encoding="utf-8")
+        self.corpora.add_document("books", document_id, examine(path))
+        self.content.put_file(path)
+
+    def index(self) -> IndexProgress:
+        """What the worker does; returns the last progress."""
+        *steps, catalog = self.indexer.index("books")
+        assert isinstance(catalog, Catalog)
+        self.corpora.mark_ready(
+            "books", catalog.corpus_digest, catalog.token_count, catalog.sentence_count
+        )
+        self.catalogs.keep_only("books", catalog)
+        last = steps[-1]
+        assert isinstance(last, IndexProgress)
+        return last
+
+    def resident(self) -> ResidentCorpus:
+        return self.library.corpus(self.corpora.get("books"))
+
+    def store(self, cartridge_id: str, model: LanguageModel, recovered: float = 1.0) -> KVPrefix:
+        """A cartridge that is the corpus' whole context, recorded as ready."""
+        context = model.prefill(Prompter(model).context_ids(self.resident().sentences()))
+        digest = self.corpora.get("books").content_digest
+        folder = self.layout.cartridge("books", cartridge_id)
+        made = store_cartridge(folder, model, context, digest, {}, {"recovered": recovered})
+        self.shelf.create(
+            "books", cartridge_id, prefix_tokens=context.length, query_offset=context.length,
+            model_fingerprint=model.fingerprint, corpus_digest=digest,
+        )  # fmt: skip
+        self.shelf.mark_ready(
+            "books", cartridge_id, prefix_tokens=context.length, query_offset=context.length,
+            size_bytes=1, corpus_digest=digest, tensor_digest=made.tensor_digest,
+            metrics=made.metrics,
+        )  # fmt: skip
+        return context
+
+    async def events(self, question: Question) -> list[Any]:
+        async with aclosing(self.answerer.answer(question)) as events:
+            return [event async for event in events]
+
+    async def reason(self, question: Question) -> str:
+        """Why a question is refused; before anything is generated, so the explanation is too."""
+        with pytest.raises(ServiceError) as caught:
+            await self.events(question)
+        return caught.value.reason
+
+
+def build(folder: Path, model: LanguageModel, embedder: Embedder, **changes: Any) -> Room:
+    config = replace(ServiceConfig(folder), **changes)
+    layout = Layout(folder)
+    database, content = Database(layout.database), ContentStore(folder)
+    corpora, shelf = Corpora(database, content), CartridgeShelf(database)
+    heads = retrieval_heads(model)
+    reader = WindowReader(model, embedder, heads)
+    windows, catalogs = WindowShelf(layout.windows, reader.recipe), Catalogs(layout.catalogs)
+    library = Library(layout, content, windows, reader.recipe.digest, model, 2, 1 << 24)
+    scorer = AttentionScorer(model, heads, reader.size.most)
+    attention = AttentionReader(model, heads)
+    routes = Routes(model, embedder, attention, scorer, config.reading, config.crag)
+    thread = ModelThread(model)
+    answerer = MemoryAnswerer(config, corpora, shelf, library, routes, thread)
+    indexer = Indexer(reader, windows, catalogs, corpora, content)
+    return Room(layout, content, corpora, shelf, library, thread, indexer, catalogs, answerer)
+
+
+@pytest.fixture
+def make_room(
+    tmp_path: Path, model: LanguageModel, embedder: Embedder, handbook: str
+) -> Iterator[Callable[..., Room]]:
+    rooms: list[Room] = []
+
+    def make(model: LanguageModel = model, **changes: Any) -> Room:
+        room = build(tmp_path / "data", model, embedder, **changes)
+        rooms.append(room)
+        return room
+
+    yield make
+    for room in rooms:
+        room.thread.close()
+        room.corpora._database.close()
+
+
+@pytest.fixture
+def room(make_room: Callable[..., Room], handbook: str) -> Room:
+    """The first sentences of the handbook, indexed."""
+    room = make_room()
+    room.corpora.create("books")
+    room.write("\n".join(handbook.splitlines()[:20]))
+    room.index()
+    return room
+
+
+def question(route: Route = Route.AUTO, text: str = ASKED, **changes: Any) -> Question:
+    return Question("books", text, route, sampling=SHORT, **changes)
+
+
+@pytest.mark.parametrize("route", [r for r in Route if r not in (Route.AUTO, Route.CARTRIDGE)])
+async def test_an_answer_comes_in_its_order_with_what_it_cost(room: Room, route: Route) -> None:
+    decision, evidence, *deltas, summary = await room.events(question(route))
+    assert isinstance(decision, Decision)
+    assert (decision.route, decision.reason) == (route, "REQUESTED")
+    assert all(isinstance(delta, Delta) and delta.text for delta in deltas)
+    assert isinstance(summary, Summary)
+    assert 0 < summary.usage.output_tokens <= SHORT.max_tokens
+    assert summary.usage.prefix_tokens == 0
+    times = summary.usage
+    assert 0 <= times.queue_seconds <= times.first_token_seconds <= times.total_seconds
+    documents = {d.id: d.text for d in room.resident().index.documents}
+    assert all(documents[e.document][e.start : e.end] == e.text for e in evidence)
+    assert bool(evidence) == (route in (Route.CRAG, Route.INFINI_RETRI))
+
+
+async def test_a_cartridge_of_the_whole_context_answers_as_the_full_context_does(
+    room: Room, model: LanguageModel
+) -> None:
+    context = room.store("whole", model)
+    full = await room.events(question(Route.FULL_CONTEXT))
+    short = await room.events(question(Route.CARTRIDGE))
+    assert [e.text for e in full[2:-1]] == [e.text for e in short[2:-1]]
+    assert short[0].cartridge_id == "whole"
+    assert short[-1].usage.prefix_tokens == context.length
+    prompts = [events[-1].usage.prompt_tokens for events in (full, short)]
+    assert prompts[0] == prompts[1] + context.length
+
+
+@pytest.mark.parametrize("route", list(Route))
+async def test_no_prompt_is_longer_than_the_caller_pays_for(
+    room: Room, model: LanguageModel, route: Route
+) -> None:
+    room.store("whole", model, recovered=0.1)
+    for most in (120, 200, 3000):
+        if route is Route.FULL_CONTEXT and most < 1000:
+            assert await room.reason(question(route, max_prompt_tokens=most)) == "CONTEXT_TOO_LONG"
+            continue
+        events = await room.events(question(route, max_prompt_tokens=most))
+        assert events[-1].usage.prompt_tokens <= most
+        if route in (Route.CRAG, Route.INFINI_RETRI):
+            assert events[1]
+
+
+async def test_a_budget_that_the_question_alone_takes_is_refused_with_the_least(room: Room) -> None:
+    with pytest.raises(ServiceError, match="give at least") as caught:
+        await room.events(question(max_prompt_tokens=10))
+    assert (caught.value.reason, caught.value.field) == (
+        "INVALID_VALUE",
+        "budget.max_prompt_tokens",
+    )
+    least = int(caught.value.message.rpartition(" ")[2])
+    assert (await room.events(question(Route.CRAG, max_prompt_tokens=least)))[-1]
+    assert await room.reason(question(max_prompt_tokens=least - 1)) == "INVALID_VALUE"
+
+
+async def test_a_question_beyond_half_a_window_is_too_long(room: Room) -> None:
+    assert await room.reason(question(text="harbor " * 800)) == "QUESTION_TOO_LONG"
+
+
+async def test_a_corpus_beyond_the_window_is_too_long_for_the_full_context(
+    room: Room, handbook: str
+) -> None:
+    room.write(handbook * 2, "b.txt")
+    room.index()
+    assert await room.reason(question(Route.FULL_CONTEXT)) == "CONTEXT_TOO_LONG"
+    decision = await room.answerer.decide(question())
+    assert Route.FULL_CONTEXT in {left.route for left in decision.fallbacks}
+
+
+async def test_a_corpus_without_an_index_is_not_ready(make_room: Callable[..., Room]) -> None:
+    room = make_room()
+    room.corpora.create("books")
+    assert await room.reason(question()) == "CORPUS_NOT_READY"
+    room.write("The lamp stands on the pier.")
+    assert await room.reason(question()) == "CORPUS_NOT_READY"
+    room.index()
+    assert isinstance((await room.events(question()))[-1], Summary)
+
+
+async def test_an_edited_corpus_answers_from_its_last_index_until_the_next(room: Room) -> None:
+    room.write("The lamp of the harbor is kept by Ada.", "b.txt")
+    decision, evidence, *_ = await room.events(question(Route.CRAG))
+    assert decision.signals["index_fresh"] == 0.0
+    assert {piece.document for piece in evidence} == {"a.txt"}
+    progress = room.index()
+    assert (progress.read, progress.done, progress.total) == (1, progress.total, progress.total)
+    decision, evidence, *_ = await room.events(question(Route.CRAG))
+    assert decision.signals["index_fresh"] == 1.0
+    assert "b.txt" in {piece.document for piece in evidence}
+
+
+async def test_an_index_that_is_just_replaced_still_answers_what_was_asked(room: Room) -> None:
+    """Between the new catalog and the record that names it, the old one must be there."""
+    room.write("The lamp of the harbor is kept by Ada.", "b.txt")
+    for _ in room.indexer.index("books"):
+        pass
+    room.library._corpora.clear()
+    assert isinstance((await room.events(question(Route.CRAG)))[-1], Summary)
+
+
+async def test_a_stale_cartridge_is_refused_by_name_and_left_visibly(
+    room: Room, model: LanguageModel
+) -> None:
+    room.store("whole", model)
+    assert (await room.answerer.decide(question(Route.CARTRIDGE))).cartridge_id == "whole"
+    room.write("The lamp of the harbor is kept by Ada.", "b.txt")
+    for wanted in (question(Route.CARTRIDGE), question(Route.CARTRIDGE, cartridge_id="whole")):
+        assert await room.reason(wanted) == "CARTRIDGE_STALE"
+    decision = await room.answerer.decide(question())
+    assert decision.route is not Route.CARTRIDGE
+    assert (decision.fallbacks[0].route, decision.fallbacks[0].reason) == (
+        Route.CARTRIDGE,
+        "CARTRIDGE_STALE",
+    )
+
+
+async def test_a_cartridge_of_another_model_is_refused(
+    room: Room, make_model: Callable[..., LanguageModel]
+) -> None:
+    room.store("foreign", make_model(seed=7))
+    assert await room.reason(question(Route.CARTRIDGE)) == "CARTRIDGE_MODEL_MISMATCH"
+    decision = await room.answerer.decide(question())
+    assert decision.fallbacks[0].reason == "CARTRIDGE_MODEL_MISMATCH"
+
+
+async def test_a_cartridge_whose_files_were_touched_is_damaged(
+    room: Room, model: LanguageModel
+) -> None:
+    room.store("whole", model)
+    tensors = room.layout.cartridge("books", "whole") / "prefix.safetensors"
+    data = bytearray(tensors.read_bytes())
+    data[-1] ^= 1
+    tensors.write_bytes(data)
+    assert await room.reason(question(Route.CARTRIDGE)) == "CARTRIDGE_DAMAGED"
+    assert (await room.answerer.decide(question())).fallbacks[0].reason == "CARTRIDGE_DAMAGED"
+
+
+async def test_a_cartridge_that_is_not_made_yet_or_failed_is_not_ready(room: Room) -> None:
+    assert await room.reason(question(Route.CARTRIDGE)) == "CARTRIDGE_NOT_FOUND"
+    room.shelf.create(
+        "books", "early", prefix_tokens=16, query_offset=0, model_fingerprint="f",
+        corpus_digest=room.corpora.get("books").content_digest,
+    )  # fmt: skip
+    assert await room.reason(question(Route.CARTRIDGE)) == "CARTRIDGE_NOT_READY"
+    room.shelf.mark_failed("books", "early", fail("INTERNAL", "no memory").record)
+    assert await room.reason(question(Route.CARTRIDGE)) == "CARTRIDGE_NOT_READY"
+    assert (await room.answerer.decide(question())).fallbacks[0].reason == "CARTRIDGE_NOT_READY"
+
+
+async def test_the_newest_ready_cartridge_serves_also_beside_a_newer_failed_one(
+    room: Room, model: LanguageModel
+) -> None:
+    room.store("first", model)
+    room.shelf.create(
+        "books", "second", prefix_tokens=16, query_offset=0,
+        model_fingerprint=model.fingerprint,
+        corpus_digest=room.corpora.get("books").content_digest,
+    )  # fmt: skip
+    assert (await room.answerer.decide(question(Route.CARTRIDGE))).cartridge_id == "first"
+
+
+async def test_an_answer_beyond_the_window_behind_a_cartridge_is_refused(
+    room: Room, model: LanguageModel
+) -> None:
+    offset = room.store("whole", model).query_offset
+    asked = len(Prompter(model).question_ids(ASKED))
+    left = model.geometry.window - offset - asked
+    fits = replace(question(Route.CARTRIDGE), sampling=SamplingParams(left))
+    assert (await room.answerer.decide(fits)).route is Route.CARTRIDGE
+    beyond = replace(fits, sampling=SamplingParams(left + 1))
+    assert await room.reason(beyond) == "CONTEXT_TOO_LONG"
+    auto = replace(beyond, route=Route.AUTO)
+    assert (await room.answerer.decide(auto)).fallbacks[0].reason == "CONTEXT_TOO_LONG"
+
+
+async def test_a_passed_deadline_ends_a_question_before_it_is_prepared(room: Room) -> None:
+    assert await room.reason(question(deadline=time.monotonic() - 1)) == "DEADLINE_PASSED"
+    assert isinstance((await room.events(question(deadline=time.monotonic() + 60)))[-1], Summary)
+
+
+async def test_a_full_queue_refuses_and_a_closed_answer_frees_its_place(
+    make_room: Callable[..., Room], room: Room
+) -> None:
+    narrow = make_room(limits=Limits(max_queue=1))
+    long = replace(question(Route.NONE), sampling=SamplingParams(1000))
+    first = narrow.answerer.answer(long)
+    while not isinstance(await anext(first), Delta):
+        pass
+    with pytest.raises(ServiceError) as caught:
+        await narrow.events(question())
+    assert caught.value.reason == "QUEUE_FULL"
+    assert caught.value.retry_after_seconds
+    await first.aclose()
+    # The next call is behind the cancellation in the model thread's inbox.
+    assert await narrow.thread.run(lambda: len(narrow.thread._batch)) == 0
+    assert isinstance((await narrow.events(question()))[-1], Summary)
+
+
+async def test_refused_questions_free_their_places_too(
+    make_room: Callable[..., Room], room: Room
+) -> None:
+    narrow = make_room(limits=Limits(max_queue=1))
+    for _ in range(3):
+        assert await narrow.reason(question(max_prompt_tokens=1)) == "INVALID_VALUE"
+        assert await narrow.reason(question(deadline=0.0)) == "DEADLINE_PASSED"
+    assert isinstance((await narrow.events(question()))[-1], Summary)
+
+
+async def test_settings_of_retrieval_reach_the_prompt(
+    make_room: Callable[..., Room], room: Room
+) -> None:
+    narrow = make_room(reading=ReadingSettings(evidence=64), crag=CragSettings(evidence=64))
+    for route in (Route.CRAG, Route.INFINI_RETRI):
+        small, large = [await r.events(question(route)) for r in (narrow, room)]
+        assert small[-1].usage.prompt_tokens < large[-1].usage.prompt_tokens

@@ -1,0 +1,229 @@
+"""Questions over the wire: what is checked, what is streamed, and what stops when a client leaves."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_room import UUIDS, GrpcRoom, open_room, refused
+from longmemory.v1 import query_pb2
+
+from engine.sampling import SamplingParams
+from service.answers import Route
+from service.errors import fail
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[GrpcRoom]:
+    async with open_room(tmp_path) as opened:
+        await opened.new_corpus()
+        yield opened
+
+
+def request(**values: Any) -> query_pb2.QueryRequest:
+    return query_pb2.QueryRequest(**({"corpus": "corpora/books", "query": "Who?"} | values))
+
+
+def stream(room: GrpcRoom, **values: Any) -> Any:
+    return room.queries.StreamQuery(query_pb2.StreamQueryRequest(query=request(**values)))
+
+
+async def test_an_answer_comes_whole(room: GrpcRoom) -> None:
+    whole = await room.queries.Query(request())
+    assert whole.answer == "Once upon"
+    assert whole.route.route == query_pb2.ROUTE_CARTRIDGE
+    assert whole.route.requested_route == query_pb2.ROUTE_UNSPECIFIED
+    assert whole.route.cartridge == "corpora/books/cartridges/cart-one"
+    assert [one.reason for one in whole.route.fallbacks] == ["NO_INDEX"]
+    assert [(one.document_id, one.end_char) for one in whole.evidence] == [("a.txt", 4)]
+    assert whole.finish_reason == query_pb2.FINISH_REASON_STOP
+    assert (whole.usage.prefix_tokens, whole.usage.total_time.ToMilliseconds()) == (7, 1500)
+
+
+async def test_an_answer_comes_as_a_stream_in_its_order(room: GrpcRoom) -> None:
+    events = [event async for event in stream(room)]
+    kinds = [event.WhichOneof("event") for event in events]
+    assert kinds == ["route", "evidence", "delta", "delta", "summary"]
+    assert list(events[3].delta.token_ids) == [2, 3]
+    summary, whole = events[-1].summary, await room.queries.Query(request())
+    assert summary.answer == ""
+    summary.answer = whole.answer
+    assert summary == whole
+
+
+async def test_a_route_without_evidence_sends_none(room: GrpcRoom) -> None:
+    decision, _, *rest = room.answerer.events
+    room.answerer.events = (decision, (), *rest)
+    kinds = [event.WhichOneof("event") async for event in stream(room)]
+    assert kinds == ["route", "delta", "delta", "summary"]
+
+
+async def test_a_route_is_explained_without_an_answer(room: GrpcRoom) -> None:
+    explained = await room.queries.ExplainRoute(query_pb2.ExplainRouteRequest(query=request()))
+    assert explained.reason == "CARTRIDGE_READY"
+    assert dict(explained.signals) == {"corpus_tokens": 9.0}
+
+
+async def test_settings_and_deadline_reach_the_answerer(room: GrpcRoom) -> None:
+    config = query_pb2.GenerationConfig(
+        max_output_tokens=9, temperature=0.5, top_p=0.9, stop_sequences=["\n"], seed=-3
+    )
+    wanted = request(
+        route=query_pb2.ROUTE_CRAG,
+        generation_config=config,
+        budget=query_pb2.Budget(max_prompt_tokens=70),
+    )
+    await room.queries.Query(wanted, timeout=30)
+    (asked,) = room.answerer.asked
+    assert (asked.corpus_id, asked.text, asked.route) == ("books", "Who?", Route.CRAG)
+    assert asked.sampling == SamplingParams(9, 0.5, 0.9, -3, ("\n",))
+    assert asked.max_prompt_tokens == 70
+    assert asked.deadline is not None
+    assert 20 < asked.deadline - time.monotonic() < 31
+    await room.queries.Query(request())
+    assert (room.answerer.asked[1].deadline, room.answerer.asked[1].route) == (None, Route.AUTO)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason", "field"),
+    [
+        ({"query": " \n"}, "QUESTION_EMPTY", "query"),
+        ({"query": "a" * 101}, "QUESTION_TOO_LONG", "query"),
+        ({"corpus": "books"}, "MALFORMED_ID", "corpus"),
+        ({"corpus": "corpora/others"}, "CORPUS_NOT_FOUND", ""),
+        ({"cartridge": "cart-one"}, "MALFORMED_ID", "cartridge"),
+        ({"cartridge": "corpora/books/cartridges/none"}, "CARTRIDGE_NOT_FOUND", ""),
+        ({"cartridge": "corpora/others/cartridges/one"}, "INVALID_VALUE", "cartridge"),
+        (
+            {"cartridge": "corpora/books/cartridges/one", "route": query_pb2.ROUTE_CRAG},
+            "INVALID_VALUE",
+            "cartridge",
+        ),
+        ({"route": 99}, "INVALID_VALUE", "route"),
+        ({"request_id": "one"}, "MALFORMED_ID", "request_id"),
+        (
+            {"budget": query_pb2.Budget(max_prompt_tokens=-1)},
+            "INVALID_VALUE",
+            "budget.max_prompt_tokens",
+        ),
+        *(
+            (
+                {"generation_config": query_pb2.GenerationConfig(**{name: value})},
+                "INVALID_VALUE",
+                f"generation_config.{name}",
+            )
+            for name, value in (
+                ("max_output_tokens", 0),
+                ("max_output_tokens", 257),
+                ("temperature", -1),
+                ("temperature", float("nan")),
+                ("top_p", 0),
+                ("stop_sequences", [""]),
+                ("stop_sequences", ["a"] * 17),
+            )
+        ),
+    ],
+)
+async def test_a_senseless_question_is_refused(
+    room: GrpcRoom, values: dict[str, Any], reason: str, field: str
+) -> None:
+    found = await refused(room.queries.Query(request(**values)))
+    assert (found.reason, found.field) == (reason, field)
+    found = await refused(anext(aiter(stream(room, **values))))
+    assert (found.reason, found.field) == (reason, field and f"query.{field}")
+    assert room.answerer.asked == []
+
+
+async def test_a_full_queue_says_when_to_come_again(room: GrpcRoom) -> None:
+    room.answerer.error = fail(
+        "QUEUE_FULL", "the queue is full; ask again later", retry_after_seconds=1.5
+    )
+    found = await refused(room.queries.Query(request()))
+    assert (found.code, found.reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
+    retry = error_details_pb2.RetryInfo()
+    assert any(detail.Unpack(retry) for detail in found.status.details)
+    assert retry.retry_delay.ToMilliseconds() == 1500
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("DEADLINE_PASSED", "DEADLINE_EXCEEDED"),
+        ("CORPUS_NOT_READY", "FAILED_PRECONDITION"),
+        ("CARTRIDGE_STALE", "FAILED_PRECONDITION"),
+        ("CARTRIDGE_NOT_READY", "FAILED_PRECONDITION"),
+        ("CARTRIDGE_MODEL_MISMATCH", "FAILED_PRECONDITION"),
+        ("CONTEXT_TOO_LONG", "FAILED_PRECONDITION"),
+        ("ROUTE_UNAVAILABLE", "FAILED_PRECONDITION"),
+        ("DOCUMENT_DAMAGED", "DATA_LOSS"),
+    ],
+)
+async def test_what_the_answerer_refuses_arrives_as_it_is_also_amid_a_stream(
+    room: GrpcRoom, reason: str, code: str
+) -> None:
+    room.answerer.error, room.answerer.error_at = fail(reason, "no; do otherwise"), 2
+    events = stream(room)
+    assert (await events.read()).WhichOneof("event") == "route"
+    assert (await events.read()).WhichOneof("event") == "evidence"
+    found = await refused(events.read())
+    assert (found.code, found.reason, found.message) == (code, reason, "no; do otherwise")
+
+
+async def test_an_internal_error_leaks_nothing(room: GrpcRoom) -> None:
+    room.answerer.error = RuntimeError("secret /etc/path")
+    call = room.queries.Query(request(), metadata=(("x-request-id", "trace-7"),))
+    found = await refused(call)
+    assert (found.code, found.reason) == ("INTERNAL", "INTERNAL")
+    assert found.metadata["request_id"] == "trace-7"
+    assert b"secret" not in found.status.SerializeToString()
+    assert b"Traceback" not in found.status.SerializeToString()
+
+
+async def test_a_cancelled_stream_ends_the_generation(room: GrpcRoom) -> None:
+    room.answerer.hang = True
+    call = stream(room)
+    await call.read()
+    call.cancel()
+    await asyncio.wait_for(room.answerer.closed.wait(), 5)
+
+
+async def test_a_stream_that_is_not_read_on_ends_with_its_deadline(room: GrpcRoom) -> None:
+    room.answerer.hang = True
+    wanted = query_pb2.StreamQueryRequest(query=request())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in room.queries.StreamQuery(wanted, timeout=0.5):
+            pass
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await asyncio.wait_for(room.answerer.closed.wait(), 5)
+
+
+async def test_a_repeated_query_is_answered_once(room: GrpcRoom) -> None:
+    wanted = request(request_id=UUIDS[1])
+    answers = await asyncio.gather(*(room.queries.Query(wanted) for _ in range(4)))
+    assert all(answer == answers[0] for answer in answers)
+    assert len(room.answerer.asked) == 1
+    found = await refused(room.queries.Query(request(request_id=UUIDS[1], query="What?")))
+    assert (found.reason, found.field) == ("REQUEST_ID_REUSED", "request_id")
+
+
+async def test_a_repeat_takes_over_when_the_first_caller_leaves(room: GrpcRoom) -> None:
+    room.answerer.hang = True
+    wanted = request(request_id=UUIDS[2])
+    first = asyncio.ensure_future(_answered(room, wanted))
+    while not room.answerer.asked:
+        await asyncio.sleep(0.01)
+    second = asyncio.ensure_future(_answered(room, wanted))
+    await asyncio.sleep(0.1)
+    room.answerer.hang = False
+    first.cancel()
+    assert await asyncio.wait_for(second, 10) == "Once upon"
+    assert len(room.answerer.asked) == 2
+
+
+async def _answered(room: GrpcRoom, wanted: query_pb2.QueryRequest) -> str:
+    answer: str = (await room.queries.Query(wanted)).answer
+    return answer

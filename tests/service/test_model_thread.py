@@ -1,0 +1,185 @@
+"""One thread owns the model: calls and answers take turns, and nobody's trouble becomes another's."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from engine.generation import GenerationBatch, GenerationRequest, generate_text
+from engine.model import LanguageModel
+from engine.sampling import SamplingParams
+from service.errors import ServiceError
+from service.model_thread import ModelThread
+
+PROMPTS = ("The lamp of the harbor", "A ferry", "Twelve boats went out before the storm, and")
+
+
+@pytest.fixture
+def thread(model: LanguageModel) -> Iterator[ModelThread]:
+    thread = ModelThread(model)
+    yield thread
+    thread.close()
+    assert not thread.is_alive
+
+
+def request(model: LanguageModel, prompt: str, tokens: int = 12) -> GenerationRequest:
+    params = SamplingParams(tokens, temperature=0.8, seed=len(prompt))
+    return GenerationRequest(prompt, tuple(model.encode(prompt)), None, params)
+
+
+async def text(thread: ModelThread, asked: GenerationRequest) -> str:
+    async with aclosing(thread.generate(asked)) as pieces:
+        return "".join([piece.text async for piece in pieces])
+
+
+def alone(model: LanguageModel, asked: GenerationRequest) -> str:
+    return generate_text(model, [asked])[0]
+
+
+async def rows(thread: ModelThread) -> int:
+    """How many answers are being decoded now."""
+    return await thread.run(lambda: len(thread._batch))
+
+
+async def test_answers_in_one_batch_are_what_each_would_be_alone(
+    thread: ModelThread, model: LanguageModel
+) -> None:
+    asked = [request(model, prompt) for prompt in PROMPTS]
+    together = await asyncio.gather(*(text(thread, one) for one in asked))
+    assert together == [alone(model, one) for one in asked]
+    assert all(together)
+
+
+async def test_more_answers_than_places_wait_for_theirs(model: LanguageModel) -> None:
+    thread = ModelThread(model, most=1)
+    asked = [request(model, prompt) for prompt in PROMPTS]
+    together = await asyncio.gather(*(text(thread, one) for one in asked))
+    assert together == [alone(model, one) for one in asked]
+    thread.close()
+
+
+async def test_a_call_runs_between_two_steps_of_an_answer(
+    thread: ModelThread, model: LanguageModel
+) -> None:
+    asked = request(model, PROMPTS[0], 200)
+    pieces = thread.generate(asked)
+    first = await anext(pieces)
+    assert first.finish is None
+    assert await rows(thread) == 1  # a call was answered while the answer is under way
+    rest = [piece async for piece in pieces]
+    assert "".join(piece.text for piece in [first, *rest]) == alone(model, asked)
+
+
+async def test_calls_run_on_the_models_thread_alone(thread: ModelThread) -> None:
+    names = await asyncio.gather(
+        *(thread.run(lambda: threading.current_thread().name) for _ in range(5))
+    )
+    assert set(names) == {"model"}
+
+
+async def test_closing_an_answer_frees_its_row_and_leaves_the_others(
+    thread: ModelThread, model: LanguageModel
+) -> None:
+    kept = request(model, PROMPTS[1], 60)
+    closed = thread.generate(request(model, PROMPTS[0], 4000))
+    await anext(closed)
+    other = asyncio.create_task(text(thread, kept))
+    await closed.aclose()
+    assert await rows(thread) <= 1
+    assert await other == alone(model, kept)
+    assert await rows(thread) == 0
+
+
+async def test_an_answer_closed_before_it_began_is_never_decoded(model: LanguageModel) -> None:
+    thread = ModelThread(model, most=1)
+    first = thread.generate(request(model, PROMPTS[0], 4000))
+    await anext(first)
+    waiting = asyncio.create_task(text(thread, request(model, PROMPTS[1], 4000)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await first.aclose()
+    assert await rows(thread) == 0
+    assert await thread.run(lambda: thread._waiting) == []
+    thread.close()
+
+
+async def test_what_a_call_raises_reaches_its_caller_and_nobody_else(
+    thread: ModelThread, model: LanguageModel
+) -> None:
+    def fall() -> None:
+        raise KeyError("lost")
+
+    asked = request(model, PROMPTS[0], 60)
+    answer = asyncio.create_task(text(thread, asked))
+    good, bad, other = await asyncio.gather(
+        thread.run(lambda: 1), thread.run(fall), thread.run(lambda: 2), return_exceptions=True
+    )
+    assert (good, other) == (1, 2)
+    assert isinstance(bad, KeyError)
+    assert await answer == alone(model, asked)
+
+
+async def test_a_call_that_nobody_awaits_any_more_harms_nobody(thread: ModelThread) -> None:
+    gate = threading.Event()
+    blocked = asyncio.create_task(thread.run(gate.wait))
+    await asyncio.sleep(0)
+    blocked.cancel()
+    gate.set()
+    assert await thread.run(lambda: "on") == "on"
+
+
+async def test_a_broken_batch_fails_its_answers_and_the_thread_lives_on(
+    thread: ModelThread, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [request(model, prompt, 4000) for prompt in PROMPTS]
+    streams = [thread.generate(one) for one in asked]
+    for stream in streams:
+        await anext(stream)
+    monkeypatch.setattr(GenerationBatch, "_decode", broken)
+    for stream in streams:
+        assert await reason(stream) == "INTERNAL"
+    monkeypatch.undo()
+    assert await rows(thread) == 0
+    again = request(model, PROMPTS[0])
+    assert await text(thread, again) == alone(model, again)
+
+
+async def test_a_prompt_that_breaks_its_batch_is_told_too(
+    thread: ModelThread, model: LanguageModel
+) -> None:
+    bad = GenerationRequest("bad", (10**9,), None, SamplingParams(4))
+    assert await reason(thread.generate(bad)) == "INTERNAL"
+    good = request(model, PROMPTS[0])
+    assert await text(thread, good) == alone(model, good)
+
+
+async def test_trouble_before_work_is_the_callers_and_the_thread_lives_on(
+    model: LanguageModel,
+) -> None:
+    troubles: list[Exception] = [OSError("the disk is gone")]
+
+    def before_work() -> None:
+        if troubles:
+            raise troubles.pop()
+
+    thread = ModelThread(model, before_work=before_work)
+    with pytest.raises(OSError, match="the disk is gone"):
+        await thread.run(lambda: 1)
+    assert await thread.run(lambda: 2) == 2
+    thread.close()
+
+
+def broken(*_: Any) -> None:
+    raise RuntimeError("out of memory")
+
+
+async def reason(stream: AsyncIterator[Any]) -> str:
+    """The reason of the service's error that ends a stream."""
+    with pytest.raises(ServiceError) as caught:
+        _ = [piece async for piece in stream]
+    return caught.value.reason
