@@ -158,7 +158,6 @@ async def test_a_full_queue_says_when_to_come_again(room: GrpcRoom) -> None:
         ("CARTRIDGE_NOT_READY", "FAILED_PRECONDITION"),
         ("CARTRIDGE_MODEL_MISMATCH", "FAILED_PRECONDITION"),
         ("CONTEXT_TOO_LONG", "FAILED_PRECONDITION"),
-        ("ROUTE_UNAVAILABLE", "FAILED_PRECONDITION"),
         ("DOCUMENT_DAMAGED", "DATA_LOSS"),
     ],
 )
