@@ -59,9 +59,12 @@ def store_cartridge(
     (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     for path in (staging / TENSORS, staging / MANIFEST, staging):
         _force(path)
-    shutil.rmtree(folder, ignore_errors=True)
+    replaced = staging.with_name(f"{staging.name}-replaced")
+    if folder.exists():
+        folder.rename(replaced)  # a folder cannot be renamed onto one that holds files
     staging.rename(folder)
     _force(folder.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
     return manifest
 
 

@@ -17,7 +17,8 @@ from service.model_thread import ModelThread
 from service.router import CartridgeFacts, Facts, choose, obstacle
 from service.routes import Budget, PreparedContext, Routes
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf, CartridgeState
-from service.state.corpora import Corpora, Corpus
+from service.state.corpora import Corpora
+from service.state.corpus import Corpus
 
 
 @dataclass(frozen=True, slots=True, eq=False)

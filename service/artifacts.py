@@ -6,7 +6,8 @@ from retrieval.window_index import delete_unreferenced_windows
 from service.config import Layout
 from service.state.cartridge_shelf import CartridgeRecord
 from service.state.content import ContentStore
-from service.state.corpora import Corpora, DeletedCorpus
+from service.state.corpora import Corpora
+from service.state.corpus import DeletedCorpus
 from service.state.index_catalog import Catalogs
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from retrieval.window_index import WindowReader, WindowShelf
 from retrieval.windows import Window, cut_windows
 from service.state.content import ContentStore
-from service.state.corpora import Corpora, Document
+from service.state.corpora import Corpora
+from service.state.corpus import Document
 from service.state.index_catalog import Catalog, CatalogDocument, Catalogs, CatalogWindow
 
 

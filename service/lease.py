@@ -4,7 +4,8 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 
-from service.state.jobs import Job, Jobs
+from service.state.job import Job
+from service.state.jobs import Jobs
 
 HEARTBEAT_SECONDS = 2.0
 

@@ -12,7 +12,8 @@ from retrieval.window_index import WindowShelf
 from service.config import Layout
 from service.errors import fail
 from service.state.content import ContentStore
-from service.state.corpora import Corpora, Corpus
+from service.state.corpora import Corpora
+from service.state.corpus import Corpus
 from service.state.index_catalog import Catalog, Catalogs
 
 

@@ -81,7 +81,7 @@ class ModelThread:
         """The pieces of one answer; closing the iterator drops it from the batch.
 
         Raises:
-            ServiceError: INTERNAL where the batch broke.
+            ServiceError: INTERNAL where the batch broke, SERVER_STOPPING after `close`.
         """
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece | ServiceError] = asyncio.Queue()
@@ -104,7 +104,7 @@ class ModelThread:
                 self._inbox.put(_Cancel(request.id))
 
     def close(self) -> None:
-        """Ends the thread after the step it is in; answers under way are dropped."""
+        """Ends the thread after the step it is in; what waits or is under way is refused."""
         self._inbox.put(None)
         self._thread.join()
 
@@ -114,7 +114,8 @@ class ModelThread:
                 self._decode()
             except Exception:
                 _log.exception("the batch broke")
-                self._break()
+                self._break(fail("INTERNAL", "the model failed while it answered; ask again"))
+        self._refuse_rest()
 
     def _take_messages(self) -> bool:
         """Handles what has come; waits only where there is nothing to decode. False: the end."""
@@ -149,12 +150,24 @@ class ModelThread:
         self._batch.cancel(request_id)
         self._deliver.pop(request_id, None)
 
-    def _break(self) -> None:
-        error = fail("INTERNAL", "the model failed while it answered; ask again")
+    def _break(self, error: ServiceError) -> None:
         for deliver in self._deliver.values():
             deliver(error)
         self._deliver.clear()
         self._batch = GenerationBatch(self.model)
+
+    def _refuse_rest(self) -> None:
+        """Nobody is left waiting for a thread that has ended."""
+        stopping = fail("SERVER_STOPPING", "the server stops; ask again once it is back")
+        self._break(stopping)
+        for start in self._waiting:
+            start.deliver(stopping)
+        while not self._inbox.empty():
+            match self._inbox.get():
+                case _Call(resolve=resolve):
+                    resolve(None, stopping)
+                case _Start(deliver=deliver):
+                    deliver(stopping)
 
 
 def _make(call: _Call, before_work: Callable[[], object]) -> None:

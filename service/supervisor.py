@@ -64,14 +64,25 @@ class WorkerSupervisor:
         pause = _CHECK_SECONDS
         while not self._stopping.is_set():
             self._woken.clear()
-            if not self._jobs.has_work():
-                self._woken.wait(_CHECK_SECONDS)
-                continue
-            code = self._run_worker()
-            pause = _CHECK_SECONDS if code == 0 else min(2 * pause, _LONGEST_PAUSE)
-            if code != 0 and not self._stopping.is_set():
-                _log.warning("the worker ended", code=code, next_in_seconds=pause)
+            try:
+                went_well = self._serve_queue()
+            except Exception:  # a full disk, say; without this thread no job would ever run again
+                _log.exception("the worker could not be looked after")
+                went_well = False
+            pause = _CHECK_SECONDS if went_well else min(2 * pause, _LONGEST_PAUSE)
+            if not went_well and not self._stopping.is_set():
+                _log.warning("the next worker waits", seconds=pause)
                 self._stopping.wait(pause)
+
+    def _serve_queue(self) -> bool:
+        """Runs a worker if there is work, else waits a while; False where the worker died."""
+        if not self._jobs.has_work():
+            self._woken.wait(_CHECK_SECONDS)
+            return True
+        code = self._run_worker()
+        if code != 0 and not self._stopping.is_set():
+            _log.warning("the worker ended", code=code)
+        return code == 0
 
     def _run_worker(self) -> int:
         """Runs one worker process to its end; returns its exit code."""

@@ -12,7 +12,7 @@ from service.config import Layout
 from service.errors import fail
 from service.library import ResidentCorpus
 from service.state.cartridge_shelf import CartridgeShelf
-from service.state.corpora import Corpus
+from service.state.corpus import Corpus
 
 RESERVE = 512  # tokens of the window that questions and answers behind the corpus need
 

@@ -29,7 +29,8 @@ from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.database import Database
 from service.state.index_catalog import Catalog, Catalogs
-from service.state.jobs import Job, JobKind, Jobs
+from service.state.job import Job, JobKind
+from service.state.jobs import Jobs
 from service.state.outcomes import tell_unmade
 from service.training import Trainer, build_settings
 

@@ -10,7 +10,8 @@ from service.answers import AnswerEvent, Decision, Question
 from service.limits import Limits
 from service.rpc.info_service import ServerInfo
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf
-from service.state.corpora import Corpora, DeletedCorpus
+from service.state.corpora import Corpora
+from service.state.corpus import DeletedCorpus
 from service.state.jobs import Jobs
 from service.state.requests import Requests
 from service.state.uploads import Uploads

@@ -14,8 +14,8 @@ from service import ids
 from service.errors import ServiceError, fail
 from service.rpc import wire
 from service.rpc.backend import Backend
-from service.state.corpora import Corpus
-from service.state.jobs import JobKind
+from service.state.corpus import Corpus
+from service.state.job import JobKind
 
 WINDOW_RESERVE_TOKENS = 512
 """What a question and its answer need of the window beside the corpus while a cartridge learns."""

@@ -15,8 +15,8 @@ from service import ids
 from service.errors import ServiceError, fail, quoted
 from service.rpc import wire
 from service.rpc.backend import Backend
-from service.state.corpora import Corpus, CorpusState
-from service.state.jobs import JobKind, JobState
+from service.state.corpus import Corpus, CorpusState
+from service.state.job import JobKind, JobState
 
 
 class CorpusService(corpus_pb2_grpc.CorpusServiceServicer):

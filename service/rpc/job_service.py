@@ -14,7 +14,7 @@ from service.errors import fail
 from service.rpc import wire
 from service.rpc.backend import Backend
 from service.rpc.operations_service import POLL_SECONDS, read_operation
-from service.state.jobs import Job
+from service.state.job import Job
 
 # SQLite's integers end at 63 bits, which is 19 digits.
 _EVENT_ID = re.compile(r"[0-9]{1,18}")

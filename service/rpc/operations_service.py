@@ -14,8 +14,8 @@ from service.errors import Code, ServiceError, fail
 from service.rpc import wire
 from service.rpc.backend import Backend
 from service.state.cartridge_shelf import CartridgeRecord
-from service.state.corpora import Corpus
-from service.state.jobs import Job, JobKind, JobState
+from service.state.corpus import Corpus
+from service.state.job import Job, JobKind, JobState
 
 POLL_SECONDS = 0.15
 """How often a waiting call looks at its job."""

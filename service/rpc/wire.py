@@ -18,8 +18,8 @@ from longmemory.v1 import cartridge_pb2, corpus_pb2, info_pb2, job_pb2
 from service import ids
 from service.errors import ErrorRecord, ServiceError
 from service.state.cartridge_shelf import CartridgeRecord
-from service.state.corpora import Corpus, Document
-from service.state.jobs import Job, JobKind, JobState
+from service.state.corpus import Corpus, Document
+from service.state.job import Job, JobKind, JobState
 from service.state.uploads import UploadStatus
 
 if TYPE_CHECKING:

@@ -8,63 +8,14 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
-from dataclasses import astuple, dataclass
-from enum import StrEnum
+from dataclasses import astuple
 
 from service import ids
 from service.errors import ErrorRecord, ServiceError, fail, quoted
 from service.limits import Limits
 from service.state.content import ContentStore, TextFacts
+from service.state.corpus import Corpus, CorpusState, DeletedCorpus, Document, corpus_of
 from service.state.database import Database, Listing, read_page
-
-
-class CorpusState(StrEnum):
-    """OPEN: takes documents, not indexed as it stands. READY: answerable as it stands."""
-
-    OPEN = "OPEN"
-    INDEXING = "INDEXING"
-    READY = "READY"
-    FAILED = "FAILED"
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """A registered corpus; `token_count` and `sentence_count` are those of its last index."""
-
-    id: str
-    display_name: str
-    state: CorpusState
-    error: ErrorRecord | None
-    content_digest: str
-    indexed_digest: str | None
-    etag: str
-    document_count: int
-    byte_count: int
-    char_count: int
-    token_count: int
-    sentence_count: int
-    create_time: float
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A document as last stored; its text is in the content store under `sha256`."""
-
-    corpus_id: str
-    document_id: str
-    sha256: str
-    byte_count: int
-    char_count: int
-    create_time: float
-
-
-@dataclass(frozen=True, slots=True)
-class DeletedCorpus:
-    """What nothing refers to any more after a corpus was deleted."""
-
-    corpus_id: str
-    cartridge_ids: tuple[str, ...]
-    digests: tuple[str, ...]
 
 
 class Corpora:
@@ -101,7 +52,7 @@ class Corpora:
         """The corpus as it stands."""
         with self._database.transaction():
             settle(self._database, corpus_id)
-            return _corpus(self._row(corpus_id))
+            return corpus_of(self._row(corpus_id))
 
     def require(self, corpus_id: str) -> None:
         """Raise CORPUS_NOT_FOUND unless the corpus exists; cheaper than `get` amid uploads."""
@@ -114,7 +65,7 @@ class Corpora:
         with self._database.transaction():
             settle(self._database)
             rows, token = read_page(self._database, listing, page_size, page_token, self._limits)
-        return tuple(_corpus(row) for row in rows), token
+        return tuple(corpus_of(row) for row in rows), token
 
     def delete(self, corpus_id: str, etag: str | None = None) -> DeletedCorpus:
         """Remove the corpus with its documents, uploads and cartridges.
@@ -327,13 +278,6 @@ def _settle_one(database: Database, corpus_id: str) -> None:
 
 def _sums(document: Document | None) -> tuple[int, int, int]:
     return (1, document.byte_count, document.char_count) if document else (0, 0, 0)
-
-
-def _corpus(row: sqlite3.Row) -> Corpus:
-    values = dict(row)
-    error = ErrorRecord.from_json(values.pop("error_json"))
-    values["state"] = CorpusState(values["state"])
-    return Corpus(error=error, **values)
 
 
 def _corpus_not_found(corpus_id: str) -> ServiceError:

@@ -10,67 +10,15 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
 from service.errors import ErrorRecord, ServiceError, fail, quoted
 from service.limits import Limits
 from service.state.database import Database, Listing, read_page
+from service.state.job import Job, JobKind, JobState, job_of
 
 MAX_ATTEMPTS = 5
 EVENTS_KEPT = 1000
-
-
-class JobKind(StrEnum):
-    """What a job makes."""
-
-    INDEX = "index"
-    TRAIN = "train"
-
-
-class JobState(StrEnum):
-    """Where a job is; the last three are for good."""
-
-    QUEUED = "QUEUED"
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing happens to the job any more."""
-        return self not in (JobState.QUEUED, JobState.RUNNING)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job at one moment; `progress` in 0..1, times in seconds since the epoch.
-
-    While a job is unfinished, `error` is what ended its last attempt.
-    """
-
-    id: str
-    kind: JobKind
-    corpus_id: str
-    target: str
-    request: Mapping[str, object]
-    state: JobState
-    progress: float
-    message: str
-    metrics: Mapping[str, float]
-    error: ErrorRecord | None
-    result: Mapping[str, object] | None
-    attempt: int
-    token: int
-    worker: str
-    lease_until: float | None
-    cancel_requested: bool
-    create_time: float
-    start_time: float | None
-    end_time: float | None
-    heartbeat_time: float | None
 
 
 class Jobs:
@@ -117,7 +65,7 @@ class Jobs:
         row = self._database.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
         if row is None:
             raise _not_found(job_id)
-        return _job(dict(row))
+        return job_of(dict(row))
 
     def list(
         self, page_size: int = 0, page_token: str = "", corpus_id: str = ""
@@ -131,7 +79,7 @@ class Jobs:
             descending=True,
         )
         rows, token = read_page(self._database, listing, page_size, page_token, self._limits)
-        return tuple(_job(dict(row)) for row in rows), token
+        return tuple(job_of(dict(row)) for row in rows), token
 
     def claim(self, worker: str) -> Job | None:
         """Take the next job under a new lease: expired leases first, then the oldest queued."""
@@ -146,7 +94,7 @@ class Jobs:
                 )
                 if row is None:
                     return None
-                if self._close_unclaimable(_job(dict(row))):
+                if self._close_unclaimable(job_of(dict(row))):
                     continue
                 return self._change(
                     row["id"],
@@ -249,7 +197,7 @@ class Jobs:
             "ORDER BY event_id",
             (job_id, after_event_id),
         )
-        return tuple((row["event_id"], _job(json.loads(row["snapshot_json"]))) for row in rows)
+        return tuple((row["event_id"], job_of(json.loads(row["snapshot_json"]))) for row in rows)
 
     def delete(self, job_id: str) -> None:
         """Forget a finished job and its events. Raises JOB_NOT_FOUND, JOB_NOT_FINISHED."""
@@ -266,7 +214,7 @@ class Jobs:
         row = self._database.row(
             "SELECT * FROM jobs WHERE id = ? AND token = ? AND state = 'RUNNING'", (job_id, token)
         )
-        return _job(dict(row)) if row else None
+        return job_of(dict(row)) if row else None
 
     def _end(self, job_id: str, token: int, change: str, value: str) -> bool:
         with self._database.transaction():
@@ -326,7 +274,7 @@ class Jobs:
             "job_events WHERE job_id = ? ORDER BY event_id DESC LIMIT 1 OFFSET ?)",
             (job_id, job_id, EVENTS_KEPT),
         )
-        return _job(row)
+        return job_of(row)
 
 
 _CANCELLED = fail("JOB_CANCELLED", "the operation was cancelled; start it again if needed").record
@@ -351,17 +299,3 @@ def _not_found(job_id: str) -> ServiceError:
 
 def _report(job: Job) -> tuple[object, ...]:
     return (job.progress, job.message, job.metrics)
-
-
-def _job(row: dict[str, Any]) -> Job:
-    result = row.pop("result_json")
-    return Job(
-        kind=JobKind(row.pop("kind")),
-        state=JobState(row.pop("state")),
-        request=json.loads(row.pop("request_json")),
-        metrics=json.loads(row.pop("metrics_json")),
-        error=ErrorRecord.from_json(row.pop("error_json")),
-        result=json.loads(result) if result else None,
-        cancel_requested=bool(row.pop("cancel_requested")),
-        **row,
-    )

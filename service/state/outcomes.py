@@ -8,7 +8,7 @@ from service import ids
 from service.errors import Code, ServiceError
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.corpora import Corpora
-from service.state.jobs import Job, JobKind
+from service.state.job import Job, JobKind
 
 
 def tell_unmade(corpora: Corpora, shelf: CartridgeShelf) -> Callable[[Job], None]:

@@ -40,7 +40,8 @@ from service.rpc.info_service import ServerInfo
 from service.rpc.server import RunningServer, ServerConfig, start
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf
 from service.state.content import ContentStore
-from service.state.corpora import Corpora, DeletedCorpus
+from service.state.corpora import Corpora
+from service.state.corpus import DeletedCorpus
 from service.state.database import Database
 from service.state.jobs import Jobs
 from service.state.outcomes import tell_unmade

@@ -10,7 +10,8 @@ from engine.model import LanguageModel
 from service.app import Service
 from service.config import Layout, ServiceConfig
 from service.state.content import ContentStore, examine
-from service.state.corpora import Corpora, CorpusState
+from service.state.corpora import Corpora
+from service.state.corpus import CorpusState
 from service.state.database import Database
 from service.state.index_catalog import Catalog, Catalogs
 from service.state.requests import Requests

@@ -9,7 +9,8 @@ import pytest
 from service.errors import ServiceError, fail
 from service.limits import Limits
 from service.state.content import ContentStore, TextFacts
-from service.state.corpora import Corpora, CorpusState
+from service.state.corpora import Corpora
+from service.state.corpus import CorpusState
 from service.state.database import Database
 
 

@@ -12,7 +12,7 @@ from grpc_room import GrpcRoom, open_room, refused
 from longmemory.v1 import corpus_pb2, job_pb2
 
 from service.errors import fail
-from service.state.jobs import Job, JobKind
+from service.state.job import Job, JobKind
 
 
 @pytest.fixture

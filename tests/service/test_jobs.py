@@ -9,7 +9,8 @@ import pytest
 
 from service.errors import Code, ServiceError, fail
 from service.state.database import Database
-from service.state.jobs import EVENTS_KEPT, MAX_ATTEMPTS, Job, JobKind, Jobs, JobState
+from service.state.job import Job, JobKind, JobState
+from service.state.jobs import EVENTS_KEPT, MAX_ATTEMPTS, Jobs
 
 ERROR = fail("INTERNAL", "the model ran out of memory", step=7).record
 

@@ -174,6 +174,30 @@ async def test_trouble_before_work_is_the_callers_and_the_thread_lives_on(
     thread.close()
 
 
+async def test_what_still_waits_when_the_thread_ends_is_refused_and_not_left_waiting(
+    model: LanguageModel,
+) -> None:
+    began, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        began.set()
+        may_end.wait()
+
+    thread = ModelThread(model)
+    first = asyncio.create_task(thread.run(hold))
+    await asyncio.to_thread(began.wait)
+    closing = asyncio.create_task(asyncio.to_thread(thread.close))
+    await asyncio.sleep(0.05)
+    late_call = asyncio.create_task(thread.run(lambda: 1))
+    late_answer = asyncio.create_task(reason(thread.generate(request(model, PROMPTS[0]))))
+    await asyncio.sleep(0.05)
+    may_end.set()
+    with pytest.raises(ServiceError, match="stops"):
+        await late_call
+    assert await late_answer == "SERVER_STOPPING"
+    await asyncio.gather(first, closing)
+
+
 def broken(*_: Any) -> None:
     raise RuntimeError("out of memory")
 

@@ -10,9 +10,11 @@ from service import ids
 from service.errors import fail
 from service.state.cartridge_shelf import CartridgeShelf, CartridgeState
 from service.state.content import ContentStore, TextFacts
-from service.state.corpora import Corpora, CorpusState
+from service.state.corpora import Corpora
+from service.state.corpus import CorpusState
 from service.state.database import Database
-from service.state.jobs import MAX_ATTEMPTS, Job, JobKind, Jobs, JobState
+from service.state.job import Job, JobKind, JobState
+from service.state.jobs import MAX_ATTEMPTS, Jobs
 from service.state.outcomes import tell_unmade
 
 BROKEN = fail("INTERNAL", "the worker failed").record
