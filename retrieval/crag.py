@@ -26,7 +26,7 @@ class CragSettings:
 
     found: int = 100
     clusters: int = 4
-    margin: float = 0.25
+    margin: float = 0.2
     sharpness: float = 12.0  # how strongly nearness to the question weighs
     evidence: int = 256
     seed: int = 0

@@ -30,7 +30,7 @@ class ReadingSettings:
 
     window: int = 1024
     evidence: int = 256
-    share: float = 0.2  # of the best score; what lies below is noise to a small model
+    share: float = 0.35  # of the best score; what lies below is noise to a small model
 
     def __post_init__(self) -> None:
         if not 0 < self.evidence < self.window:

@@ -21,7 +21,7 @@ _OVERVIEW = re.compile(
 class RoutingPolicy:
     """The thresholds of the rules; cosines are of the default embedder."""
 
-    off_topic: float = 0.25  # no sentence of the corpus is nearer to the question than this
+    off_topic: float = 0.30  # no sentence of the corpus is nearer to the question than this
     clear_hit: float = 0.60  # the nearest sentence very likely holds the answer
     recovered: float = 0.90  # share of full-context quality that a cartridge must recover
     short_text: int = 384  # tokens up to which the whole text is as cheap as evidence from it
