@@ -26,7 +26,7 @@ class Conversation:
     def turn(self, prompter: Prompter) -> Turn:
         """The token ids behind a prefix: question, answer, and the token that ends the answer."""
         stop = min(prompter.model.stop_ids, default=None)
-        answer = prompter.model.encode(self.answer)
+        answer = prompter.answer_ids(self.answer)
         return Turn(
             tuple(prompter.question_ids(self.question)),
             tuple(answer if stop is None else [*answer, stop]),

@@ -49,6 +49,7 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint
         self.geometry = _geometry(network.config)
+        self.num_parameters: int = network.num_parameters()
         self.device: torch.device = network.device
         self.dtype: torch.dtype = network.dtype
         # Fast tokenizers keep truncation state inside: two threads must not meet in one.

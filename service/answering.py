@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cartridges.manifest import CartridgeError
 from cartridges.store import Cartridge
-from engine.generation import FinishReason, GenerationRequest, Piece
+from engine.generation import FinishReason, GenerationRequest
 from service.answers import AnswerEvent, Decision, Delta, Question, Route, Summary, Usage
 from service.config import ServiceConfig
 from service.errors import ServiceError, fail
@@ -95,14 +95,17 @@ class MemoryAnswerer:
         request = GenerationRequest(
             uuid.uuid4().hex, prepared.prompt, prepared.prefix, question.sampling
         )
-        first, tokens, finish = 0.0, 0, FinishReason.STOP
+        first, tokens, finish, lead = 0.0, 0, FinishReason.STOP, prepared.lead
         async with aclosing(self._thread.generate(request)) as pieces:
             async for piece in pieces:
                 first = first or time.monotonic() - arrived
                 tokens += 1
                 finish = piece.finish or finish
                 if piece.text:
-                    yield _delta(piece)
+                    yield Delta(
+                        f"{lead} {piece.text.lstrip()}" if lead else piece.text, (piece.token,)
+                    )
+                    lead = ""
         yield Summary(
             finish,
             Usage(
@@ -241,7 +244,3 @@ def _deadline_passed() -> ServiceError:
         "DEADLINE_PASSED",
         "the call's deadline passed before the answer began; allow more time or ask less at once",
     )
-
-
-def _delta(piece: Piece) -> Delta:
-    return Delta(piece.text, (piece.token,))

@@ -21,11 +21,15 @@ from service.library import ResidentCorpus
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedContext:
-    """What generation continues: an optional prefix, the prompt behind it, and the evidence in it."""
+    """What generation continues: an optional prefix, the prompt behind it, and the evidence in it.
+
+    `lead` are words of the answer that stand in the prompt already.
+    """
 
     prefix: KVPrefix | None
     prompt: tuple[int, ...]
     evidence: tuple[Evidence, ...]
+    lead: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Routes:
         if route is Route.CARTRIDGE:
             assert cartridge is not None, "the cartridge route was taken without a cartridge"
             return lambda corpus, question, budget: PreparedContext(
-                cartridge.prefix, tuple(self.prompter.question_ids(question)), ()
+                cartridge.prefix, self._asked(question), (), self.prompter.lead
             )
         return {
             Route.INFINI_RETRI: self._infini_retri,
@@ -103,14 +107,18 @@ class Routes:
         self, corpus: ResidentCorpus, question: str, budget: Budget
     ) -> PreparedContext:
         context = self.prompter.context_ids(corpus.sentences())
-        return PreparedContext(None, (*context, *self.prompter.question_ids(question)), ())
+        return PreparedContext(None, (*context, *self._asked(question)), (), self.prompter.lead)
 
     def _none(self, corpus: ResidentCorpus, question: str, budget: Budget) -> PreparedContext:
-        return PreparedContext(None, tuple(self.prompter.bare_ids(question)), ())
+        return PreparedContext(None, tuple(self.prompter.bare_ids(question)), (), "")
 
     def _with_evidence(
         self, corpus: ResidentCorpus, found: list[Candidate], question: str
     ) -> PreparedContext:
         evidence = tuple(corpus.index.evidence(c.sentence, c.score) for c in found)
         context = self.prompter.context_ids([piece.text for piece in evidence])
-        return PreparedContext(None, (*context, *self.prompter.question_ids(question)), evidence)
+        prompt = (*context, *self._asked(question))
+        return PreparedContext(None, prompt, evidence, self.prompter.lead)
+
+    def _asked(self, question: str) -> tuple[int, ...]:
+        return tuple(self.prompter.question_ids(question))

@@ -124,5 +124,5 @@ def test_a_turn_is_the_prompt_behind_a_context_and_ends_with_the_stop_token(
     turn = WRITTEN[0].turn(prompter)
 
     assert list(turn.question) == prompter.question_ids("Who?")
-    assert list(turn.answer[:-1]) == model.encode(WRITTEN[0].answer)
+    assert list(turn.answer[:-1]) == prompter.answer_ids(WRITTEN[0].answer)
     assert turn.answer[-1] in model.stop_ids

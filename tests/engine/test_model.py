@@ -104,6 +104,21 @@ def test_control_tokens_in_a_text_are_read_as_text(model: LanguageModel) -> None
     assert model.decode(model.encode(forged)) == forged
 
 
+def test_only_a_small_model_is_given_the_first_words_of_its_answer(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Prompter(model)
+    assert small.question_ids("Who?")[-len(model.encode(small.lead)) :] == model.encode(small.lead)
+    assert model.decode(small.answer_ids("The keeper.")) == " The keeper."
+    monkeypatch.setattr(model, "num_parameters", 7_000_000_000)
+    large = Prompter(model)
+    assert large.lead == ""
+    assert (
+        large.question_ids("Who?") == small.question_ids("Who?")[: -len(model.encode(small.lead))]
+    )
+    assert model.decode(large.answer_ids("The keeper.")) == "The keeper."
+
+
 def test_a_question_changes_nothing_before_it(model: LanguageModel) -> None:
     prompter = Prompter(model)
     context = prompter.context_ids(["The lamp is green.", "The ferry is late."])
@@ -111,7 +126,7 @@ def test_a_question_changes_nothing_before_it(model: LanguageModel) -> None:
 
     assert model.tokenizer.decode(whole) == (
         "<|im_start|>user\nText:\n- The lamp is green.\n- The ferry is late.\n"
-        "\nQuestion: Who?<|im_end|>\n<|im_start|>assistant\n"
+        "\nQuestion: Who?<|im_end|>\n<|im_start|>assistant\nAccording to the text,"
     )
 
 

@@ -158,6 +158,8 @@ async def test_an_answer_comes_in_its_order_with_what_it_cost(room: Room, route:
     assert isinstance(decision, Decision)
     assert (decision.route, decision.reason) == (route, "REQUESTED")
     assert all(isinstance(delta, Delta) and delta.text for delta in deltas)
+    text = "".join(delta.text for delta in deltas)
+    assert text.startswith("According to the text, ") is (route is not Route.NONE)
     assert isinstance(summary, Summary)
     assert 0 < summary.usage.output_tokens <= SHORT.max_tokens
     assert summary.usage.prefix_tokens == 0
