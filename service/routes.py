@@ -1,6 +1,7 @@
 """Every route has one verb: prepare a prompt from a corpus and a question. Generation never asks
 which route made it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,9 +68,7 @@ class Routes:
         """The verb of a route; the cartridge is needed by its own route alone."""
         if route is Route.CARTRIDGE:
             assert cartridge is not None, "the cartridge route was taken without a cartridge"
-            return lambda corpus, question, budget: PreparedContext(
-                cartridge.prefix, self._asked(question), (), self.prompter.lead
-            )
+            return lambda corpus, question, budget: self._asked(question, prefix=cartridge.prefix)
         return {
             Route.INFINI_RETRI: self._infini_retri,
             Route.CRAG: self._crag,
@@ -107,7 +106,7 @@ class Routes:
         self, corpus: ResidentCorpus, question: str, budget: Budget
     ) -> PreparedContext:
         context = self.prompter.context_ids(corpus.sentences())
-        return PreparedContext(None, (*context, *self._asked(question)), (), self.prompter.lead)
+        return self._asked(question, context)
 
     def _none(self, corpus: ResidentCorpus, question: str, budget: Budget) -> PreparedContext:
         return PreparedContext(None, tuple(self.prompter.bare_ids(question)), (), "")
@@ -117,8 +116,15 @@ class Routes:
     ) -> PreparedContext:
         evidence = tuple(corpus.index.evidence(c.sentence, c.score) for c in found)
         context = self.prompter.context_ids([piece.text for piece in evidence])
-        prompt = (*context, *self._asked(question))
-        return PreparedContext(None, prompt, evidence, self.prompter.lead)
+        return self._asked(question, context, evidence)
 
-    def _asked(self, question: str) -> tuple[int, ...]:
-        return tuple(self.prompter.question_ids(question))
+    def _asked(
+        self,
+        question: str,
+        context: Sequence[int] = (),
+        evidence: tuple[Evidence, ...] = (),
+        prefix: KVPrefix | None = None,
+    ) -> PreparedContext:
+        """The question behind a text, be it in the prompt or in a prefix."""
+        prompt = (*context, *self.prompter.question_ids(question))
+        return PreparedContext(prefix, prompt, evidence, self.prompter.lead)

@@ -15,8 +15,6 @@ from typing import Any
 
 import google_crc32c
 import grpc
-import torch
-from conftest import ROOT, tiny_config
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 from longmemory.v1 import (
@@ -29,8 +27,8 @@ from longmemory.v1 import (
     query_pb2,
     query_pb2_grpc,
 )
-from transformers import AutoModelForCausalLM
 
+ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "service.cli.main")
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos")]),
@@ -225,25 +223,6 @@ def serving(data: Path, model: Path) -> Iterator[Server]:
     finally:
         process.kill()
         process.wait(30)
-
-
-def write_model(folder: Path, tokenizer: Any) -> Path:
-    """A tiny random Llama as anyone would save one."""
-    torch.manual_seed(0)
-    network = AutoModelForCausalLM.from_config(tiny_config("llama", max_position_embeddings=4096))
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.dim() > 1:
-                parameter.mul_(4.0)
-    network.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def two_documents(handbook: str) -> dict[str, str]:
-    """Together about a thousand tokens."""
-    lines = handbook.splitlines()
-    return {"duties/lamps.md": "\n".join(lines[:11]), "ferry.txt": "\n".join(lines[11:20])}
 
 
 def long_text(seed: int, sentences: int = 600) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.model import LanguageModel
 from service.app import Service
 from service.config import Layout, ServiceConfig
 from service.state.content import ContentStore, examine
@@ -20,12 +19,9 @@ OLD, NEW = (f"00000000-0000-4000-8000-00000000000{number}" for number in "12")
 
 
 @pytest.fixture
-def start(tmp_path: Path, model: LanguageModel) -> Callable[[], Service]:
+def start(tmp_path: Path, model_folder: Path) -> Callable[[], Service]:
     """Composes a service over the tiny model; no worker is started."""
-    folder = tmp_path / "model"
-    model.network.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
-    return lambda: Service(ServiceConfig(tmp_path / "data", model=str(folder), threads=1))
+    return lambda: Service(ServiceConfig(tmp_path / "data", model=str(model_folder), threads=1))
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -19,37 +17,10 @@ from process_room import (
     is_running,
     long_text,
     serving,
-    two_documents,
     until,
-    write_model,
 )
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
-    return write_model(tmp_path_factory.mktemp("model"), tokenizer)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Iterator[Server]:
-    """The server of all tests that leave it alive."""
-    with serving(tmp_path_factory.mktemp("shared") / "data", model_folder) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def sources(handbook: str) -> dict[str, str]:
-    return two_documents(handbook)
-
-
-@pytest.fixture(scope="module")
-def trained(server: Server, sources: dict[str, str]) -> str:
-    """A corpus with an index and a cartridge on the shared server."""
-    server.succeed(server.register("trained", sources))
-    server.succeed(server.train("trained", 2))
-    return "trained"
 
 
 def test_a_killed_worker_does_not_end_the_indexing(server: Server) -> None:

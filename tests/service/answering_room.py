@@ -1,0 +1,113 @@
+"""An answerer over a real library, index and tiny model in one process, without a wire."""
+
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cartridges.store import store_cartridge
+from engine.embedding import Embedder
+from engine.model import LanguageModel
+from engine.prefix import KVPrefix
+from engine.prompts import Prompter
+from retrieval.attention_index import AttentionScorer
+from retrieval.heads import retrieval_heads
+from retrieval.infini_retri import AttentionReader
+from retrieval.window_index import WindowReader, WindowShelf
+from service.answering import MemoryAnswerer
+from service.answers import Question
+from service.config import Layout, ServiceConfig
+from service.errors import ServiceError
+from service.indexing import Indexer, IndexProgress
+from service.library import Library, ResidentCorpus
+from service.model_thread import ModelThread
+from service.routes import Routes
+from service.state.cartridge_shelf import CartridgeShelf
+from service.state.content import ContentStore, examine
+from service.state.corpora import Corpora
+from service.state.database import Database
+from service.state.index_catalog import Catalog, Catalogs
+
+
+@dataclass
+class Room:
+    """A service without a wire."""
+
+    layout: Layout
+    content: ContentStore
+    corpora: Corpora
+    shelf: CartridgeShelf
+    library: Library
+    thread: ModelThread
+    indexer: Indexer
+    catalogs: Catalogs
+    answerer: MemoryAnswerer
+
+    def write(self, text: str, document_id: str = "a.txt") -> None:
+        """Stores a document of the corpus `books`."""
+        path = self.layout.data / "incoming"
+        path.write_text(text, encoding="utf-8")
+        self.corpora.add_document("books", document_id, examine(path))
+        self.content.put_file(path)
+
+    def index(self) -> IndexProgress:
+        """What the worker does; returns the last progress."""
+        *steps, catalog = self.indexer.index("books")
+        assert isinstance(catalog, Catalog)
+        self.corpora.mark_ready(
+            "books", catalog.corpus_digest, catalog.token_count, catalog.sentence_count
+        )
+        self.catalogs.keep_only("books", catalog)
+        last = steps[-1]
+        assert isinstance(last, IndexProgress)
+        return last
+
+    def resident(self) -> ResidentCorpus:
+        return self.library.corpus(self.corpora.get("books"))
+
+    def store(self, cartridge_id: str, model: LanguageModel, recovered: float = 1.0) -> KVPrefix:
+        """A cartridge that is the corpus' whole context, recorded as ready."""
+        context = model.prefill(Prompter(model).context_ids(self.resident().sentences()))
+        digest = self.corpora.get("books").content_digest
+        folder = self.layout.cartridge("books", cartridge_id)
+        made = store_cartridge(folder, model, context, digest, {}, {"recovered": recovered})
+        self.shelf.create(
+            "books", cartridge_id, prefix_tokens=context.length, query_offset=context.length,
+            model_fingerprint=model.fingerprint, corpus_digest=digest,
+        )  # fmt: skip
+        self.shelf.mark_ready(
+            "books", cartridge_id, prefix_tokens=context.length, query_offset=context.length,
+            size_bytes=1, corpus_digest=digest, tensor_digest=made.tensor_digest,
+            metrics=made.metrics,
+        )  # fmt: skip
+        return context
+
+    async def events(self, question: Question) -> list[Any]:
+        async with aclosing(self.answerer.answer(question)) as events:
+            return [event async for event in events]
+
+    async def reason(self, question: Question) -> str:
+        """Why a question is refused; before anything is generated, so the explanation is too."""
+        with pytest.raises(ServiceError) as caught:
+            await self.events(question)
+        return caught.value.reason
+
+
+def build(folder: Path, model: LanguageModel, embedder: Embedder, **changes: Any) -> Room:
+    config = replace(ServiceConfig(folder), **changes)
+    layout = Layout(folder)
+    database, content = Database(layout.database), ContentStore(folder)
+    corpora, shelf = Corpora(database, content), CartridgeShelf(database)
+    heads = retrieval_heads(model)
+    reader = WindowReader(model, embedder, heads)
+    windows, catalogs = WindowShelf(layout.windows, reader.recipe), Catalogs(layout.catalogs)
+    library = Library(layout, content, windows, reader.recipe.digest, model, 2, 1 << 24)
+    scorer = AttentionScorer(model, heads, reader.size.most)
+    attention = AttentionReader(model, heads)
+    routes = Routes(model, embedder, attention, scorer, config.reading, config.crag)
+    thread = ModelThread(model)
+    answerer = MemoryAnswerer(config, corpora, shelf, library, routes, thread)
+    indexer = Indexer(reader, windows, catalogs, corpora, content)
+    return Room(layout, content, corpora, shelf, library, thread, indexer, catalogs, answerer)
