@@ -23,17 +23,20 @@ class Enough(Exception):
 
 @dataclass(slots=True)
 class Tap:
-    """Collects rotated queries and keys of chosen layers during one forward pass."""
+    """Collects rotated queries and keys of chosen layers during one forward pass: of the one row of a
+    batch, or with `batched` of all rows, with the batch in front of the shapes below.
+    """
 
     layers: frozenset[int]
-    stop: bool = True
+    batched: bool = False
     queries: dict[int, torch.Tensor] = field(default_factory=dict)  # [heads, tokens, dim]
     keys: dict[int, torch.Tensor] = field(default_factory=dict)  # [kv_heads, past + tokens, dim]
 
     def see(self, layer: int, query: torch.Tensor, key: torch.Tensor) -> None:
         if layer in self.layers:
-            self.queries[layer], self.keys[layer] = query[0], key[0]
-        if self.stop and layer >= max(self.layers):
+            self.queries[layer] = query if self.batched else query[0]
+            self.keys[layer] = key if self.batched else key[0]
+        if layer >= max(self.layers):
             raise Enough
 
 

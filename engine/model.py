@@ -164,17 +164,36 @@ class LanguageModel:
         """
         tap = attention.Tap(frozenset(layers))
         cache = joined_cache(past.keys, past.values) if past else None
+        rows = torch.tensor([list(ids)], device=self.device)
+        return self._run(tap, rows, start, cache)
+
+    @torch.inference_mode()
+    def keys(
+        self, batch: Sequence[Sequence[int]], layers: Sequence[int]
+    ) -> dict[int, torch.Tensor]:
+        """Rotated keys of several texts read at once, each from position 0: for each layer asked for
+        [texts, kv_heads, longest text, dim]. What stands behind a shorter text's end means nothing.
+        """
+        longest = max(len(ids) for ids in batch)
+        # Attention is causal: padding behind a text cannot reach what stands before it.
+        padded = [[*ids, *([0] * (longest - len(ids)))] for ids in batch]
+        tap = attention.Tap(frozenset(layers), batched=True)
+        return self._run(tap, torch.tensor(padded, device=self.device), 0, None).keys
+
+    def _run(
+        self, tap: attention.Tap, rows: torch.Tensor, start: int, cache: Cache | None
+    ) -> attention.Tap:
         try:
             self.network.model(
-                input_ids=torch.tensor([list(ids)], device=self.device),
-                position_ids=self.positions(start, len(ids)),
+                input_ids=rows,
+                position_ids=self.positions(start, rows.shape[1]),
                 past_key_values=cache,
                 use_cache=cache is not None,
                 tap=tap,
             )
         except attention.Enough:
             return tap
-        raise EngineError(f"the model has no layer {max(layers)}")
+        raise EngineError(f"the model has no layer {max(tap.layers)}")
 
 
 def check_supported(config: Any) -> None:

@@ -1,12 +1,12 @@
 """A question read once, scored against every window's stored keys.
 
-For each retrieval head: softmax over one window's keys (with the prompt's opening, whose first token
-takes the attention that nothing in the window deserves), the largest weight among a sentence's tokens,
-summed over the question's tokens. What a question that asks nothing would score is taken off
-(null-question calibration, Chen et al. 2410.02642).
+The question stands behind the prompt's opening and a window's length of nothing; it sees only the
+opening and itself, so one short pass serves all windows. Each of its tokens asks the stored keys at
+the calibrated heads; a sentence answers with its best key (late interaction, as in ColBERT).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -16,10 +16,28 @@ from numpy.typing import NDArray
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Prompter
+from retrieval.contrast import contrast
 from retrieval.corpus_index import CorpusIndex
 from retrieval.heads import RetrievalHeads
+from retrieval.quantised_keys import QuantisedKeys
 
-NULL_QUESTION = "N/A"
+_BLOCK = 8192  # tokens whose keys are restored at once
+_ROWS = 64  # rows of a KV head that ask at once: a long question must not cost much memory
+_NOTHING = -30.0  # the logit of a sentence that no token belongs to
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AskedHeads:
+    """A question as it asks one stored KV head: the rows of all query heads that share it.
+
+    `rows` [R, D] are scaled by 1 / sqrt(D); `opening` [R, 1] is the log-sum-exp of the opening's logits.
+    """
+
+    rows: torch.Tensor
+    opening: torch.Tensor
+
+    def part(self, start: int, stop: int) -> "AskedHeads":
+        return AskedHeads(self.rows[start:stop], self.opening[start:stop])
 
 
 class AttentionScorer:
@@ -28,70 +46,110 @@ class AttentionScorer:
     def __init__(self, model: LanguageModel, heads: RetrievalHeads, window: int) -> None:
         self.model, self.heads, self.window = model, heads, window
         self._group = model.geometry.heads // model.geometry.kv_heads
-        self._places = {place: i for i, place in enumerate(heads.kv_heads(self._group))}
+        self._prompter = Prompter(model)
 
     def score(self, index: CorpusIndex, question: str) -> NDArray[np.float32]:
         """One score a sentence, [len(index)]; larger is more relevant."""
-        scores = self._raw(index, self._queries(question))
-        return scores - self._raw(index, self._null_queries)
-
-    def _raw(self, index: CorpusIndex, queries: torch.Tensor) -> NDArray[np.float32]:
+        asked = self.ask(question)
         scores = np.zeros(len(index), dtype=np.float32)
-        for keys, sentences in zip(index.keys, index.sentences_of_windows, strict=True):
-            counts = index.token_counts[sentences.start : sentences.stop]
-            scores[sentences.start : sentences.stop] = self._score_window(queries, keys, counts)
+        for start in range(0, max(len(one.rows) for one in asked), _ROWS):
+            part = [one.part(start, start + _ROWS) for one in asked]
+            best = self.best_logits(part, index.keys, index.token_counts)
+            scores += contrast(best, index.document_of)
         return scores
+
+    def ask(self, question: str) -> list[AskedHeads]:
+        """The question's queries, one entry a stored KV head in their order."""
+        before, asked = self._prompter.asking_ids(), self._prompter.asked_ids(question)
+        tap = self.model.tap(
+            [*before, *asked], self.heads.layers, self._opening.query_offset, self._opening
+        )
+        scale = self.model.geometry.head_dim**-0.5
+        result = []
+        for layer, kv_head in self.heads.kv_heads(self._group):
+            sharing = range(kv_head * self._group, (kv_head + 1) * self._group)
+            own = [h.head for h in self.heads.search if h.layer == layer and h.head in sharing]
+            rows = tap.queries[layer][own, len(before) :].float().flatten(0, 1) * scale
+            logits = rows @ self._opening.keys[layer, kv_head].float().T
+            opening = torch.logsumexp(logits, dim=-1, keepdim=True)
+            result.append(AskedHeads(rows.cpu(), opening.cpu()))
+        return result
+
+    def window_keys(self, batch: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Keys of several windows' tokens at the stored heads, read at once: [G, tokens, D] each."""
+        opening = self._prompter.opening_ids()
+        keys = self.model.keys([[*opening, *ids] for ids in batch], self.heads.layers)
+        places = self.heads.kv_heads(self._group)
+        return [
+            torch.stack(
+                [
+                    keys[layer][i, head, len(opening) : len(opening) + len(ids)]
+                    for layer, head in places
+                ]
+            )
+            for i, ids in enumerate(batch)
+        ]
+
+    def best_logits(
+        self,
+        asked: Sequence[AskedHeads],
+        windows: Sequence[QuantisedKeys],
+        counts: NDArray[np.int32],
+    ) -> NDArray[np.float32]:
+        """The largest logit of each sentence over the opening's, [R, S]: R rows of all heads.
+
+        `counts` [S] are tokens a sentence; together they are the windows' tokens, in order. Keys lie
+        on the host, mapped from their files, so this runs on the CPU.
+        """
+        rows = sum(len(one.rows) for one in asked)
+        best = np.full((rows, len(counts)), _NOTHING, dtype=np.float32)
+        edges = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        start = 0
+        for block in _blocks(windows):
+            stop = start + sum(window.num_tokens for window in block)
+            first, last = np.searchsorted(edges, [start, stop], side="left")
+            inside = edges[first:last] - start
+            filled = np.flatnonzero(counts[first:last])  # a sentence may share its only token
+            if len(filled):
+                best[:, first + filled] = _best_of_block(asked, block, inside[filled])
+            start = stop
+        return best
 
     @cached_property
     def _opening(self) -> KVPrefix:
         """The prompt's opening, with the question's place behind a full window."""
-        read = self.model.prefill(Prompter(self.model).opening_ids())
+        read = self.model.prefill(self._prompter.opening_ids())
         return KVPrefix(read.keys, read.values, read.length + self.window)
 
-    @cached_property
-    def _opening_keys(self) -> torch.Tensor:
-        """[G, opening tokens, dim]"""
-        return torch.stack(
-            [self._opening.keys[layer, head] for layer, head in self._places]
-        ).float()
 
-    @cached_property
-    def _null_queries(self) -> torch.Tensor:
-        return self._queries(NULL_QUESTION)
-
-    def _queries(self, question: str) -> torch.Tensor:
-        """Scaled queries of the question's tokens at each head: [heads, tokens, dim]."""
-        ids = Prompter(self.model).asked_ids(question)
-        tap = self.model.tap(ids, self.heads.layers, self._opening.query_offset, self._opening)
-        rows = [tap.queries[place.layer][place.head] for place in self.heads.heads]
-        scale: float = self.model.geometry.head_dim**-0.5
-        return torch.stack(rows).float() * scale
-
-    def _score_window(
-        self, queries: torch.Tensor, keys: NDArray[np.float16], counts: NDArray[np.int32]
-    ) -> NDArray[np.float32]:
-        stored = torch.from_numpy(keys).to(self.model.device).float()
-        chosen = [
-            self._places[place.layer, place.head // self._group] for place in self.heads.heads
-        ]
-        inside = queries @ stored[chosen].transpose(1, 2)  # [heads, question, T]
-        outside = queries @ self._opening_keys[chosen].transpose(1, 2)
-        total = torch.logsumexp(torch.cat([outside, inside], dim=-1), dim=-1, keepdim=True)
-        return sentence_scores((inside - total).exp(), counts)
+def _blocks(windows: Sequence[QuantisedKeys]) -> Iterator[list[QuantisedKeys]]:
+    """Whole windows, some `_BLOCK` tokens together."""
+    block: list[QuantisedKeys] = []
+    tokens = 0
+    for window in windows:
+        block.append(window)
+        tokens += window.num_tokens
+        if tokens >= _BLOCK:
+            yield block
+            block, tokens = [], 0
+    if block:
+        yield block
 
 
-def sentence_scores(weights: torch.Tensor, counts: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Attention [heads, question, tokens] to one score a sentence: the largest weight among its
-    tokens, summed over heads and the question's tokens. `counts` are tokens a sentence, in order.
-    """
-    lengths = torch.from_numpy(counts.astype(np.int64)).to(weights.device)
-    owner = torch.repeat_interleave(torch.arange(len(counts), device=weights.device), lengths)
-    best = weights.new_zeros(*weights.shape[:2], len(counts))
-    best.scatter_reduce_(2, owner.expand(*weights.shape), weights, "amax", include_self=True)
-    summed: NDArray[np.float32] = best.sum(dim=(0, 1)).cpu().numpy()
-    return summed
+def _best_of_block(
+    asked: Sequence[AskedHeads], block: Sequence[QuantisedKeys], starts: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """The largest logit between each start and the next, [R, len(starts)]."""
+    values = torch.cat([window.values for window in block], dim=1)
+    scales = torch.cat([window.scales for window in block], dim=1)
+    found = []
+    for head, one in enumerate(asked):
+        logits = one.rows @ values[head].float().T
+        logits.mul_(scales[head]).sub_(one.opening)
+        found.append(np.maximum.reduceat(logits.numpy(), starts, axis=1))
+    return np.concatenate(found)
 
 
-def rank(scores: NDArray[np.float32], most: int) -> Sequence[int]:
+def rank(scores: NDArray[np.float32], most: int) -> list[int]:
     """Numbers of the best `most` sentences, best first; equal scores keep document order."""
     return [int(i) for i in np.argsort(-scores, kind="stable")[:most]]

@@ -55,7 +55,7 @@ class CorpusIndex:
         )
         self.token_counts: NDArray[np.int32] = _join([p.record.token_counts for p in placed], 0)
         self.sentences_of_windows = _ranges([len(p.record.spans) for p in placed])
-        self.keys = [p.record.keys for p in placed]  # one [G, T, D] a window
+        self.keys = [p.record.keys for p in placed]  # one a window, mapped from its file
         self.vectors: NDArray[np.float32] = _join([p.record.vectors for p in placed], 1)
         faiss.omp_set_num_threads(1)  # one search is faster on one thread than on contended ones
         self._dense = faiss.IndexFlatIP(max(1, self.vectors.shape[-1]))

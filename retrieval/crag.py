@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engine.embedding import Embedder
 from retrieval.clusters import cluster, condense
 from retrieval.corpus_index import CorpusIndex
+from retrieval.lines import Findings
 from retrieval.packing import Candidate, in_document_order
 
 
@@ -42,13 +43,17 @@ def retrieve(
     question: str,
     settings: CragSettings,
     cost: Callable[[int], int],
-) -> list[Candidate]:
-    """Evidence for a question in document order; `cost` gives a sentence's tokens in the prompt."""
+) -> Findings:
+    """Evidence for a question, and all that the dense search found, nearest first.
+
+    `cost` gives a sentence's tokens in the prompt.
+    """
     numbers, cosines = index.search(embedder.embed([question])[0], settings.found)
+    ranking = [Candidate(int(n), float(c), 0) for n, c in zip(numbers, cosines, strict=True)]
     near = cosines >= cosines.max(initial=0.0) - settings.margin
     numbers, cosines = numbers[near], cosines[near]
     if not len(numbers):
-        return []
+        return Findings()
     vectors = index.vectors[numbers]
     weights = np.exp(settings.sharpness * (cosines - cosines.max())).astype(np.float32)
     costs = np.array([cost(int(number)) for number in numbers], dtype=np.int32)
@@ -61,9 +66,10 @@ def retrieve(
             for i in condense(vectors[members], weights[members], costs[members], share)
         )
     rows = _filled(rows, cosines, costs, settings.evidence)
-    return in_document_order(
+    evidence = in_document_order(
         [Candidate(int(numbers[i]), float(cosines[i]), int(costs[i])) for i in rows]
     )
+    return Findings(evidence, ranking)
 
 
 def _shares(

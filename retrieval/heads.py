@@ -1,8 +1,11 @@
 """Which attention heads are asked for evidence: calibrated ones where known, else the middle layers."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 from engine.attention import Head
 from engine.model import LanguageModel
@@ -13,27 +16,51 @@ _MIDDLE = (0.50, 0.62)
 
 @dataclass(frozen=True, slots=True)
 class RetrievalHeads:
-    """Heads in the order (layer, head), and whether a calibration chose them."""
+    """`search` heads are asked over stored keys, `reread` heads when the shortlist is read together
+    with the question; `dense` is the weight of the embedder's cosine beside the attention.
+    """
 
-    heads: tuple[Head, ...]
-    calibrated: bool
+    search: tuple[Head, ...]
+    reread: tuple[Head, ...]
+    dense: float = 0.0
+    calibrated: bool = False
 
     @property
     def layers(self) -> tuple[int, ...]:
-        return tuple(sorted({head.layer for head in self.heads}))
+        return tuple(sorted({head.layer for head in self.search}))
 
     def kv_heads(self, group: int) -> tuple[tuple[int, int], ...]:
         """Distinct (layer, KV head) whose keys must be stored; `group` query heads share one."""
-        return tuple(sorted({(head.layer, head.head // group) for head in self.heads}))
+        return tuple(sorted({(head.layer, head.head // group) for head in self.search}))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "search": [[head.layer, head.head] for head in self.search],
+            "reread": [[head.layer, head.head] for head in self.reread],
+            "dense": self.dense,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "RetrievalHeads":
+        search, reread = (
+            tuple(sorted(Head(layer, head) for layer, head in fields[name]))
+            for name in ("search", "reread")
+        )
+        return cls(search, reread, float(fields["dense"]), True)
 
 
-def retrieval_heads(model: LanguageModel) -> RetrievalHeads:
-    """The calibrated heads of this model, or all heads of its middle layers."""
-    table = json.loads((files("retrieval") / "heads.json").read_text())["models"]
-    if model.fingerprint in table:
-        pairs = table[model.fingerprint]["heads"]
-        return RetrievalHeads(tuple(sorted(Head(layer, head) for layer, head in pairs)), True)
-    return RetrievalHeads(tuple(middle_heads(model.geometry.layers, model.geometry.heads)), False)
+def retrieval_heads(model: LanguageModel, folder: Path | None = None) -> RetrievalHeads:
+    """The calibrated heads of this model: of `folder` where it was calibrated here, else as shipped;
+    all heads of its middle layers where it never was.
+    """
+    own = folder / f"{model.fingerprint}.json" if folder else None
+    if own and own.exists():
+        return RetrievalHeads.from_json(json.loads(own.read_text(encoding="utf-8")))
+    shipped = json.loads((files("retrieval") / "heads.json").read_text(encoding="utf-8"))["models"]
+    if model.fingerprint in shipped:
+        return RetrievalHeads.from_json(shipped[model.fingerprint])
+    middle = tuple(middle_heads(model.geometry.layers, model.geometry.heads))
+    return RetrievalHeads(middle, middle)
 
 
 def middle_heads(layers: int, heads: int) -> list[Head]:

@@ -1,152 +1,97 @@
-"""InfiniRetri (Ye et al. 2025, arXiv 2502.12962): the model's own attention picks the sentences.
+"""InfiniRetri (Ye et al. 2025, arXiv 2502.12962) beyond the paper: three ways to read, one interface.
 
-Text of any length is read window by window. In front of each window stand the sentences kept so far,
-behind it the question; the attention of the question's tokens scores all of them in one softmax, and
-the best under a token budget are carried on. Memory is one window, however long the text.
+* `IndexedReader` asks the keys that registration stored: one short pass over the question.
+* `StreamingReader` (retrieval/streaming.py) reads a text of any length once and keeps its best lines.
+* `PublishedReader` (retrieval/published.py) is the algorithm as its authors describe it.
 
-Beyond the paper: calibrated middle heads in place of the last layer, so that the pass ends early; a
-budget in tokens in place of "sentences that hold a top-k token"; and, where a corpus has stored keys,
-a first pass over those that leaves one window's worth to be read.
+The first two end alike: the best lines are read again together, in document order, with the question
+behind them, and the heads of that second reading decide what is evidence.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.attention import head_weights
-from engine.model import LanguageModel
-from engine.prompts import Prompter
-from retrieval.attention_index import AttentionScorer, rank, sentence_scores
+from engine.embedding import Embedder
+from retrieval.attention_index import AttentionScorer, rank
+from retrieval.contrast import standardised
 from retrieval.corpus_index import CorpusIndex
-from retrieval.heads import RetrievalHeads
+from retrieval.lines import Findings, Line
 from retrieval.packing import Candidate, pack
+from retrieval.second_reading import SecondReading
+
+Text = TypeVar("Text", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingSettings:
-    """Budgets in tokens. `window` bounds kept sentences + new sentences + question together."""
+    """Budgets in tokens: `shortlist` is read a second time, `evidence` of it is kept; `share` of the
+    best score is the least that counts as evidence, since what lies below is noise to a small model.
+    """
 
-    window: int = 1024
+    shortlist: int = 384
     evidence: int = 256
-    share: float = 0.35  # of the best score; what lies below is noise to a small model
+    share: float = 0.35
+    ranked: int = 100  # candidates that are named, read twice or not
 
     def __post_init__(self) -> None:
-        if not 0 < self.evidence < self.window:
+        if not 0 < self.evidence <= self.shortlist:
             raise ValueError(
-                f"evidence budget {self.evidence} must be above 0 and below the window {self.window}"
+                f"evidence budget {self.evidence} must be above 0 and at most the shortlist's "
+                f"{self.shortlist}"
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A sentence as it is read: its number in the corpus and its text."""
+class Reader(Protocol[Text]):
+    """One way to read: a text and a question to evidence."""
 
-    sentence: int
-    text: str
+    def read(self, text: Text, question: str, settings: ReadingSettings) -> Findings: ...
 
 
-class AttentionReader:
-    """Reads lines with a question behind them and says which ones the question attends to."""
+class IndexedReader:
+    """Reads a registered corpus through its stored keys."""
 
-    def __init__(self, model: LanguageModel, heads: RetrievalHeads) -> None:
-        self.model, self.heads = model, heads
-        self.prompter = Prompter(model)
-        self._opening = self.prompter.context_ids([])
-        self._asking = self.prompter.asking_ids()
+    def __init__(
+        self, scorer: AttentionScorer, second: SecondReading, embedder: Embedder | None = None
+    ) -> None:
+        self._scorer, self._second, self._embedder = scorer, second, embedder
 
-    def read(
-        self,
-        lines: Iterable[Line],
-        question: str,
-        settings: ReadingSettings,
-        seen: Callable[[int], None] | None = None,
-    ) -> list[Candidate]:
-        """The sentences kept after the last window, in document order; `seen` hears lines read.
+    def read(self, text: CorpusIndex, question: str, settings: ReadingSettings) -> Findings:
+        """Evidence from an index; the same question gives the same evidence."""
+        if not len(text):
+            return Findings()
+        scores = self.score(text, question)
+        order = rank(scores, settings.ranked)
+        lines = [Line(sentence, text.text(sentence)) for sentence in order]
+        return conclude(self._second, lines, scores[order], question, settings)
 
-        Raises:
-            ValueError: the question leaves no room for text in a window.
-        """
-        asked = self.prompter.asked_ids(question)
-        around = len(self._opening) + len(self._asking) + len(asked)
-        room = settings.window - around - settings.evidence
-        if room < settings.window // 16:
-            raise ValueError(
-                f"the question has {len(asked)} tokens and leaves no room in a window of "
-                f"{settings.window} with {settings.evidence} for evidence; shorten it"
-            )
-        carried: list[tuple[Candidate, Line]] = []
-        for window in self._windows(lines, room):
-            known = {line.sentence: line for _, line in carried} | {
-                line.sentence: line for line, _ in window
-            }
-            batch = [(line, kept.tokens) for kept, line in carried] + window
-            scored = self._score([line for line, _ in batch], asked, room)
-            candidates = [
-                Candidate(line.sentence, float(score), tokens)
-                for (line, tokens), score in zip(batch, scored, strict=True)
-            ]
-            kept = pack(candidates, settings.evidence, settings.share)
-            carried = [(candidate, known[candidate.sentence]) for candidate in kept]
-            if seen:
-                seen(len(window))
-        return [candidate for candidate, _ in carried]
-
-    def _windows(self, lines: Iterable[Line], most: int) -> Iterator[list[tuple[Line, int]]]:
-        window: list[tuple[Line, int]] = []
-        used = 0
-        for line in lines:
-            tokens = len(self.prompter.line_ids(line.text))
-            if window and used + tokens > most:
-                yield window
-                window, used = [], 0
-            window.append((line, tokens))
-            used += tokens
-        if window:
-            yield window
-
-    def _score(self, lines: Sequence[Line], asked: list[int], longest: int) -> NDArray[np.float32]:
-        """Attention that the question's tokens pay each line, [len(lines)]; of a line longer than a
-        window its beginning is read.
-        """
-        parts = [self.prompter.line_ids(line.text)[:longest] for line in lines]
-        text = [token for part in parts for token in part]
-        before = len(self._opening)
-        ids = [*self._opening, *text, *self._asking, *asked]
-        tap = self.model.tap(ids, self.heads.layers)
-        first = len(ids) - len(asked)
-        queries = {layer: rows[:, first:] for layer, rows in tap.queries.items()}
-        # Keys of the question itself are left out; the opening's stay and take what nobody deserves.
-        keys = {layer: rows[:, : before + len(text)] for layer, rows in tap.keys.items()}
-        weights = head_weights(queries, keys, self.heads.heads)[:, :, before:]
-        counts = np.array([len(part) for part in parts], dtype=np.int32)
-        return sentence_scores(weights, counts)
+    def score(self, index: CorpusIndex, question: str) -> NDArray[np.float32]:
+        """One score a sentence; 0 is an average sentence of this corpus."""
+        scores = standardised(self._scorer.score(index, question))
+        weight = self._scorer.heads.dense
+        if weight and self._embedder is not None:
+            cosines = index.vectors @ self._embedder.embed([question])[0]
+            scores = scores + weight * standardised(cosines)
+        return scores
 
 
-def retrieve(
-    reader: AttentionReader,
-    scorer: AttentionScorer,
-    index: CorpusIndex,
+def conclude(
+    second: SecondReading,
+    lines: Sequence[Line],
+    scores: NDArray[np.float32],
     question: str,
     settings: ReadingSettings,
-) -> list[Candidate]:
-    """Evidence from an indexed corpus: stored keys leave one window's worth, which is then read."""
-    lines: list[Line] = []
-    used = 0
-    room = settings.window - settings.evidence - len(reader.prompter.asked_ids(question)) - 64
-    for sentence in rank(scorer.score(index, question), 4 * settings.window // 8):
-        tokens = int(index.token_counts[sentence]) + 3
-        if tokens > room:
-            continue  # it fits nowhere, and must not hide those behind it
-        if used + tokens > room:
-            break
-        lines.append(Line(sentence, index.text(sentence)))
-        used += tokens
-    return reader.read(sorted(lines, key=lambda line: line.sentence), question, settings)
-
-
-def corpus_lines(index: CorpusIndex) -> Iterator[Line]:
-    """Every sentence of a corpus in order."""
-    for sentence in range(len(index)):
-        yield Line(sentence, index.text(sentence))
+) -> Findings:
+    """Ranked lines (best first, with their scores) to evidence: read the best again, and pack."""
+    read = second.read(lines, scores, question, settings.shortlist)
+    behind = [
+        Candidate(line.sentence, 0.0, second.cost(line))
+        for line in lines
+        if line.sentence not in {one.sentence for one in read}
+    ]
+    ranking = [*sorted(read, key=lambda c: (-c.score, c.sentence)), *behind]
+    named = {line.sentence: line for line in lines}
+    return Findings(pack(read, settings.evidence, settings.share), ranking, named)

@@ -16,25 +16,27 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from retrieval.heads import RetrievalHeads
+from retrieval.quantised_keys import QuantisedKeys, quantise
 from retrieval.windows import Window, WindowSize
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowRecord:
-    """What is kept of one window. S sentences, T tokens, G stored KV heads, D dimensions a head."""
+    """What is kept of one window: S sentences, and T tokens' keys at the stored KV heads."""
 
     spans: NDArray[np.int32]  # [S, 2] characters, counted from the window's start
     token_counts: NDArray[np.int32]  # [S] tokens of each sentence; they sum to T
     vectors: NDArray[np.float32]  # [S, embedding dimension]
-    keys: NDArray[np.float16]  # [G, T, D]
+    keys: QuantisedKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class WindowReader:
         spans = np.array([(s.start, s.end) for s in window.sentences], dtype=np.int32)
         ids, counts = self._tokens(window.of(text), spans - window.start)
         vectors = self.embedder.embed([sentence.of(text) for sentence in window.sentences])
-        return WindowRecord(spans - np.int32(window.start), counts, vectors, self._keys(ids))
+        return WindowRecord(spans - np.int32(window.start), counts, vectors, self.keys(ids))
 
     def _tokens(self, text: str, spans: NDArray[np.int32]) -> tuple[list[int], NDArray[np.int32]]:
         """Ids of one tokenisation, and how many of them belong to each sentence."""
@@ -85,12 +87,12 @@ class WindowReader:
         owner = np.searchsorted(spans[:, 0], ends, side="right") - 1
         return ids, np.bincount(owner, minlength=len(spans)).astype(np.int32)
 
-    def _keys(self, ids: list[int]) -> NDArray[np.float16]:
+    def keys(self, ids: Sequence[int]) -> QuantisedKeys:
+        """The keys of a window's tokens at the stored heads, read behind the prompt's opening."""
         tap = self.model.tap([*self._opening, *ids], self.heads.layers)
         first = len(self._opening)
-        rows = [tap.keys[layer][head, first:] for layer, head in self.recipe.heads]
-        keys: NDArray[np.float16] = torch.stack(rows).to(torch.float16).cpu().numpy()
-        return keys
+        places = self.heads.kv_heads(self.group)
+        return quantise(torch.stack([tap.keys[layer][head, first:] for layer, head in places]))
 
 
 class WindowShelf:
@@ -118,10 +120,11 @@ class WindowShelf:
         staging = path.with_suffix(f".{uuid.uuid4().hex}.staging")
         save_file(
             {
-                "spans": record.spans,
-                "token_counts": record.token_counts,
-                "vectors": record.vectors,
-                "keys": record.keys,
+                "spans": torch.from_numpy(record.spans),
+                "token_counts": torch.from_numpy(record.token_counts),
+                "vectors": torch.from_numpy(record.vectors),
+                "keys": record.keys.values.contiguous(),
+                "key_scales": record.keys.scales.contiguous(),
             },
             staging,
         )
@@ -130,10 +133,17 @@ class WindowShelf:
         staging.replace(path)
 
     def get(self, digest: str) -> WindowRecord:
-        """Raises FileNotFoundError where the window was never read under this recipe."""
-        tensors = load_file(self.path(digest))
+        """The record, its tensors mapped from the file: keys take memory as they are searched.
+
+        Raises FileNotFoundError where the window was never read under this recipe.
+        """
+        with safe_open(self.path(digest), framework="pt") as file:
+            spans, counts, vectors, keys, scales = (
+                file.get_tensor(name)
+                for name in ("spans", "token_counts", "vectors", "keys", "key_scales")
+            )
         return WindowRecord(
-            tensors["spans"], tensors["token_counts"], tensors["vectors"], tensors["keys"]
+            spans.numpy(), counts.numpy(), vectors.numpy(), QuantisedKeys(keys, scales)
         )
 
 

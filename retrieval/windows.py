@@ -28,8 +28,8 @@ class Window:
 class WindowSize:
     """Bounds in tokens. A window ends at its `most`, or past `least` at a sentence that says so."""
 
-    least: int = 640
-    most: int = 1024
+    least: int = 320
+    most: int = 512
     odds: int = 4  # one sentence in so many ends a window past `least`
 
     def __post_init__(self) -> None:

@@ -1,24 +1,28 @@
 """A question's way through the service: admit, decide, prepare, generate, sum up."""
 
 import time
-import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cartridges.manifest import CartridgeError
 from cartridges.store import Cartridge
-from engine.generation import FinishReason, GenerationRequest
-from service.answers import AnswerEvent, Decision, Delta, Question, Route, Summary, Usage
+from retrieval.readers import corpus_lines
+from service.admission import Admission
+from service.answers import AnswerEvent, Decision, Question, Reading, Route
 from service.config import ServiceConfig
 from service.errors import ServiceError, fail
+from service.generating import Times, generate
 from service.library import Library, ResidentCorpus
+from service.limits import Limits
 from service.model_thread import ModelThread
+from service.prompt_room import PromptRoom
 from service.router import CartridgeFacts, Facts, choose, obstacle
 from service.routes import Budget, PreparedContext, Routes
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf, CartridgeState
 from service.state.corpora import Corpora
 from service.state.corpus import Corpus
+from service.stepped_reading import SteppedReading
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,10 +46,12 @@ class MemoryAnswerer:
         library: Library,
         routes: Routes,
         thread: ModelThread,
+        room: PromptRoom,
+        admission: Admission,
     ) -> None:
         self._config, self._corpora, self._shelf = config, corpora, shelf
         self._library, self._routes, self._thread = library, routes, thread
-        self._under_way = 0
+        self._room, self._admission = room, admission
 
     async def decide(self, question: Question) -> Decision:
         """The route that would be taken; raises what `answer` would raise before generating."""
@@ -60,80 +66,63 @@ class MemoryAnswerer:
                 CONTEXT_TOO_LONG and what stands in a requested cartridge's way.
         """
         arrived = time.monotonic()
-        self._admit()
-        try:
-            began = arrived
-
-            def prepare() -> tuple[_Plan, PreparedContext]:
-                nonlocal began
-                began = time.monotonic()
-                _check_deadline(question)
-                plan = self._plan(question)
-                preparer = self._routes.preparer(plan.decision.route, plan.cartridge)
-                return plan, preparer(plan.corpus, question.text, plan.budget)
-
-            plan, prepared = await self._thread.run(prepare)
-            ready = time.monotonic()
+        with self._admission.admit():
+            plan, began = await self._thread.run(lambda: self._begin(question))
+            prepared = await self._prepare(plan, question)
+            times = Times(arrived, began, time.monotonic())
             yield plan.decision
             yield prepared.evidence
             _check_deadline(question)
-            generating = self._generate(question, prepared, arrived, began, ready)
+            generating = generate(self._thread, prepared, question.sampling, times)
             async with aclosing(generating) as events:  # else a closed answer is decoded on
                 async for event in events:
                     yield event
-        finally:
-            self._under_way -= 1
 
-    async def _generate(
-        self,
-        question: Question,
-        prepared: PreparedContext,
-        arrived: float,
-        began: float,
-        ready: float,
-    ) -> AsyncGenerator[Delta | Summary]:
-        request = GenerationRequest(
-            uuid.uuid4().hex, prepared.prompt, prepared.prefix, question.sampling
-        )
-        first, tokens, finish, lead = 0.0, 0, FinishReason.STOP, prepared.lead
-        async with aclosing(self._thread.generate(request)) as pieces:
-            async for piece in pieces:
-                first = first or time.monotonic() - arrived
-                tokens += 1
-                finish = piece.finish or finish
-                if piece.text:
-                    yield Delta(
-                        f"{lead} {piece.text.lstrip()}" if lead else piece.text, (piece.token,)
-                    )
-                    lead = ""
-        yield Summary(
-            finish,
-            Usage(
-                prompt_tokens=len(prepared.prompt),
-                prefix_tokens=prepared.prefix.length if prepared.prefix else 0,
-                output_tokens=tokens,
-                queue_seconds=began - arrived,
-                prepare_seconds=ready - began,
-                first_token_seconds=first,
-                total_seconds=time.monotonic() - arrived,
-            ),
-        )
-
-    def _admit(self) -> None:
-        if self._under_way >= self._config.limits.max_queue:
+    async def retrieve(self, question: Question) -> tuple[Decision, PreparedContext]:
+        """What an answer would be given; generates nothing. Raises what `answer` raises before it
+        generates, and INVALID_VALUE for a route that retrieves nothing.
+        """
+        if question.route is Route.AUTO:
+            question = replace(question, route=Route.INFINI_RETRI)
+        if question.route not in (Route.INFINI_RETRI, Route.CRAG):
             raise fail(
-                "QUEUE_FULL",
-                f"{self._under_way} questions are under way, the most this server takes; "
-                "ask again in a while",
-                retry_after_seconds=1.0,
+                "INVALID_VALUE",
+                f"the route {question.route.value} retrieves nothing; use infini_retri or crag",
+                field="query.route",
             )
-        self._under_way += 1
+        with self._admission.admit():
+            plan, _ = await self._thread.run(lambda: self._begin(question))
+            return plan.decision, await self._prepare(plan, question)
+
+    def _begin(self, question: Question) -> tuple[_Plan, float]:
+        began = time.monotonic()
+        _check_deadline(question)
+        return self._plan(question), began
+
+    async def _prepare(self, plan: _Plan, question: Question) -> PreparedContext:
+        if plan.decision.route is Route.INFINI_RETRI:
+            if question.reading is Reading.STREAMING:
+                return await self._read_through(plan, question)
+            if question.reading is Reading.PUBLISHED:
+                _check_published(plan.corpus, self._config.limits)
+        preparer = self._routes.preparer(plan.decision.route, plan.cartridge, question.reading)
+        return await self._thread.run(lambda: preparer(plan.corpus, question.text, plan.budget))
+
+    async def _read_through(self, plan: _Plan, question: Question) -> PreparedContext:
+        """A registered corpus by the streaming reader, a batch of windows at a time."""
+        lines = corpus_lines(plan.corpus.index)
+        reading = SteppedReading(self._thread, self._routes.readers.streaming, question.text)
+        async for _ in reading.add(lines):
+            _check_deadline(question)
+        found = await reading.finish(self._routes.reading_settings(plan.budget))
+        return self._routes.with_evidence(plan.corpus, found, question.text)
 
     def _plan(self, question: Question) -> _Plan:
         """Runs on the model's thread; reads the record there, since waiting makes it old."""
         corpus = self._corpora.get(question.corpus_id)
         resident = self._library.corpus(corpus)
-        room, budget = self._room(question)
+        sampling = question.sampling
+        room, budget = self._room.of(question.text, question.max_prompt_tokens, sampling.max_tokens)
         facts_of_cartridge, cartridge = self._cartridge(question, corpus)
         facts = Facts(
             corpus_tokens=resident.context_tokens,
@@ -146,28 +135,6 @@ class MemoryAnswerer:
             raise fail(*blocked, field="route")
         decision = choose(question.text, question.route, facts, self._config.policy)
         return _Plan(decision, resident, cartridge, budget)
-
-    def _room(self, question: Question) -> tuple[int, Budget]:
-        """Tokens left for a context, by the window and the caller's budget."""
-        asked = len(self._routes.prompter.question_ids(question.text))
-        if asked > self._config.reading.window // 2:
-            raise fail(
-                "QUESTION_TOO_LONG",
-                f"the question has {asked} tokens, {self._config.reading.window // 2} fit; shorten it, "
-                "or register the long part as a corpus",
-                field="query",
-            )
-        window = self._thread.model.geometry.window - question.sampling.max_tokens
-        most = min(window, question.max_prompt_tokens or window)
-        room = most - asked - len(self._routes.prompter.context_ids([]))
-        if room < 32:
-            raise fail(
-                "INVALID_VALUE",
-                f"max_prompt_tokens is {question.max_prompt_tokens}; the question alone takes {asked}, "
-                f"so give at least {most - room + 32}",
-                field="budget.max_prompt_tokens",
-            )
-        return room, Budget(min(self._config.reading.evidence, room))
 
     def _cartridge(
         self, question: Question, corpus: Corpus
@@ -232,6 +199,17 @@ def _state_problem(record: CartridgeRecord) -> tuple[str, str] | None:
             why = record.error.message if record.error else "its training failed"
             return ("CARTRIDGE_NOT_READY", f"cartridge {record.id} failed: {why}; train it again")
     return None
+
+
+def _check_published(corpus: ResidentCorpus, limits: Limits) -> None:
+    """The published reader holds the model from the first window to the last."""
+    if corpus.context_tokens > limits.max_published_tokens:
+        raise fail(
+            "CONTEXT_TOO_LONG",
+            f"the corpus has {corpus.context_tokens} tokens and the published reader reads all of them "
+            f"for every question, {limits.max_published_tokens} at most; use the indexed reader",
+            field="reader",
+        )
 
 
 def _check_deadline(question: Question) -> None:

@@ -20,6 +20,15 @@ class Route(StrEnum):
     NONE = "none"
 
 
+class Reading(StrEnum):
+    """How the InfiniRetri route reads a text."""
+
+    DEFAULT = "default"  # as a wish only: indexed for a registered corpus, else streaming
+    INDEXED = "indexed"
+    STREAMING = "streaming"
+    PUBLISHED = "published"
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A validated question to one corpus. `deadline` is in `time.monotonic()` seconds."""
@@ -31,6 +40,7 @@ class Question:
     max_prompt_tokens: int = 0  # 0: the server's default budget
     sampling: SamplingParams = field(default_factory=SamplingParams)
     deadline: float | None = None
+    reading: Reading = Reading.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,14 @@ class Decision:
     signals: Mapping[str, float] = field(default_factory=dict)
     cartridge_id: str = ""
     fallbacks: tuple[Fallback, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSoFar:
+    """How much of a text that came with its question has been read."""
+
+    sentences: int
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

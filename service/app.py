@@ -10,16 +10,17 @@ import structlog
 
 from engine.embedding import Embedder
 from engine.model import LanguageModel
-from retrieval.attention_index import AttentionScorer
 from retrieval.heads import retrieval_heads
-from retrieval.infini_retri import AttentionReader
+from retrieval.readers import Readers
 from retrieval.window_index import FORMAT, WindowReader, WindowShelf
+from service.admission import Admission
 from service.answering import MemoryAnswerer
 from service.artifacts import StoredArtifacts
 from service.config import Layout, ServiceConfig
 from service.cores import CoreShare
 from service.library import Library, reopen_unindexed
 from service.model_thread import ModelThread
+from service.prompt_room import PromptRoom
 from service.routes import Routes
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
@@ -34,6 +35,7 @@ from service.state.outcomes import tell_unmade
 from service.state.requests import Requests
 from service.state.uploads import Uploads
 from service.supervisor import WorkerSupervisor
+from service.text_answering import TextAnswerer
 
 REQUEST_SECONDS = 24 * 3600.0  # how long a repeated request gets its first answer
 _log = structlog.stdlib.get_logger("longmemory")
@@ -54,7 +56,7 @@ class Service:
         requests.forget(time.time() - REQUEST_SECONDS)
         model = LanguageModel.load(config.engine)
         embedder = Embedder.load(device=model.device.type)
-        heads = retrieval_heads(model)
+        heads = retrieval_heads(model, layout.calibrations)
         recipe = WindowReader(model, embedder, heads).recipe
         windows = WindowShelf(layout.windows, recipe)
         reopen_unindexed(corpora, Catalogs(layout.catalogs), recipe.digest)
@@ -62,11 +64,12 @@ class Service:
             layout, content, windows, recipe.digest, model, config.resident_corpora,
             config.resident_cartridge_bytes,
         )  # fmt: skip
-        reader = AttentionReader(model, heads)
-        scorer = AttentionScorer(model, heads, recipe.size.most)
-        routes = Routes(model, embedder, reader, scorer, config.reading, config.crag)
+        readers = Readers(model, heads, embedder, recipe.size)
+        routes = Routes(model, embedder, readers, config.reading, config.crag)
         cores = CoreShare(layout.work, "server", "worker", config.threads)
         self._thread = ModelThread(model, before_work=cores.take)
+        room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
+        admission = Admission(config.limits.max_queue)
         self.supervisor = WorkerSupervisor(config, jobs)
         artifacts = StoredArtifacts(layout, corpora, content)
         artifacts.sweep()
@@ -77,7 +80,11 @@ class Service:
             shelf=shelf,
             requests=requests,
             limits=config.limits,
-            answerer=MemoryAnswerer(config, corpora, shelf, library, routes, self._thread),
+            answerer=MemoryAnswerer(
+                config, corpora, shelf, library, routes, self._thread, room, admission
+            ),
+            text_answerer=TextAnswerer(routes, self._thread, room, admission),
+            count_tokens=lambda text: len(model.encode(text)),
             supervisor=self.supervisor,
             artifacts=artifacts,
             info=_info(model, embedder),

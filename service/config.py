@@ -60,6 +60,10 @@ class Layout:
         return self.data / "cartridges"
 
     @property
+    def calibrations(self) -> Path:
+        return self.data / "calibrations"
+
+    @property
     def work(self) -> Path:
         return self.data / "work"
 

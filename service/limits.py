@@ -29,6 +29,10 @@ class Limits:
     max_question_chars: int = 32_768
     # Answers quote and combine; what is longer than this is a document.
     max_output_tokens: int = 1024
+    # Some ten minutes of one CPU; the published reader cannot be interrupted.
+    max_published_tokens: int = 200_000
+    # A page of search results; what is ranked behind it no caller has used.
+    max_candidates: int = 100
     # At seconds an answer, a longer queue only serves callers who have left.
     max_queue: int = 64
     # A few minutes of work on one CPU; longer lists come in several calls, each with its deadline.

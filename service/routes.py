@@ -1,8 +1,8 @@
 """Every route has one verb: prepare a prompt from a corpus and a question. Generation never asks
 which route made it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cartridges.store import Cartridge
@@ -10,13 +10,14 @@ from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Prompter
-from retrieval import crag, infini_retri
-from retrieval.attention_index import AttentionScorer
+from retrieval import crag
 from retrieval.corpus_index import Evidence
 from retrieval.crag import CragSettings
-from retrieval.infini_retri import AttentionReader, ReadingSettings
+from retrieval.infini_retri import ReadingSettings
+from retrieval.lines import Findings, Line
 from retrieval.packing import Candidate
-from service.answers import Route
+from retrieval.readers import Readers, corpus_lines
+from service.answers import Reading, Route
 from service.library import ResidentCorpus
 
 
@@ -24,13 +25,15 @@ from service.library import ResidentCorpus
 class PreparedContext:
     """What generation continues: an optional prefix, the prompt behind it, and the evidence in it.
 
-    `lead` are words of the answer that stand in the prompt already.
+    `lead` are words of the answer that stand in the prompt already; `ranking` is what was ranked, best
+    first, in the prompt or not.
     """
 
     prefix: KVPrefix | None
     prompt: tuple[int, ...]
     evidence: tuple[Evidence, ...]
     lead: str
+    ranking: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +58,28 @@ class Routes:
         self,
         model: LanguageModel,
         embedder: Embedder,
-        reader: AttentionReader,
-        scorer: AttentionScorer,
+        readers: Readers,
         reading: ReadingSettings,
         clustering: CragSettings,
     ) -> None:
-        self._embedder, self._reader, self._scorer = embedder, reader, scorer
+        self._embedder, self.readers = embedder, readers
         self._reading, self._clustering = reading, clustering
         self.prompter = Prompter(model)
 
-    def preparer(self, route: Route, cartridge: Cartridge | None = None) -> Preparer:
+    def preparer(
+        self,
+        route: Route,
+        cartridge: Cartridge | None = None,
+        reading: Reading = Reading.DEFAULT,
+    ) -> Preparer:
         """The verb of a route; the cartridge is needed by its own route alone."""
         if route is Route.CARTRIDGE:
             assert cartridge is not None, "the cartridge route was taken without a cartridge"
             return lambda corpus, question, budget: self._asked(question, prefix=cartridge.prefix)
         return {
-            Route.INFINI_RETRI: self._infini_retri,
+            Route.INFINI_RETRI: lambda corpus, question, budget: self._infini_retri(
+                corpus, question, budget, reading
+            ),
             Route.CRAG: self._crag,
             Route.FULL_CONTEXT: self._full_context,
             Route.NONE: self._none,
@@ -81,18 +90,29 @@ class Routes:
         _, cosines = corpus.index.search(self._embedder.embed([question])[0], 1)
         return float(cosines[0]) if len(cosines) else -1.0
 
+    def reading_settings(self, budget: Budget) -> ReadingSettings:
+        """The settings of a reading whose evidence may have so many tokens."""
+        return replace(self._reading, evidence=budget.evidence)
+
     def _infini_retri(
-        self, corpus: ResidentCorpus, question: str, budget: Budget
+        self, corpus: ResidentCorpus, question: str, budget: Budget, reading: Reading
     ) -> PreparedContext:
-        settings = ReadingSettings(self._reading.window, budget.evidence, self._reading.share)
-        found = infini_retri.retrieve(self._reader, self._scorer, corpus.index, question, settings)
-        return self._with_evidence(corpus, found, question)
+        settings = self.reading_settings(budget)
+        if reading is Reading.PUBLISHED:
+            lines = corpus_lines(corpus.index)
+            found = self.readers.published.read(lines, question, settings)
+        else:
+            found = self.readers.indexed.read(corpus.index, question, settings)
+        return self.with_evidence(corpus, found, question)
+
+    def from_text(self, found: Findings, question: str) -> PreparedContext:
+        """The prompt of a question about a text that was read and is not registered."""
+        evidence = tuple(_of_text(found.lines, candidate) for candidate in found.evidence)
+        context = self.prompter.context_ids([piece.text for piece in evidence])
+        return self._asked(question, context, evidence)
 
     def _crag(self, corpus: ResidentCorpus, question: str, budget: Budget) -> PreparedContext:
-        plain = self._clustering
-        settings = CragSettings(
-            plain.found, plain.clusters, plain.margin, plain.sharpness, budget.evidence, plain.seed
-        )
+        settings = replace(self._clustering, evidence=budget.evidence)
         found = crag.retrieve(
             self._embedder,
             corpus.index,
@@ -100,7 +120,7 @@ class Routes:
             settings,
             lambda sentence: len(self.prompter.line_ids(corpus.index.text(sentence))),
         )
-        return self._with_evidence(corpus, found, question)
+        return self.with_evidence(corpus, found, question)
 
     def _full_context(
         self, corpus: ResidentCorpus, question: str, budget: Budget
@@ -111,12 +131,14 @@ class Routes:
     def _none(self, corpus: ResidentCorpus, question: str, budget: Budget) -> PreparedContext:
         return PreparedContext(None, tuple(self.prompter.bare_ids(question)), (), "")
 
-    def _with_evidence(
-        self, corpus: ResidentCorpus, found: list[Candidate], question: str
+    def with_evidence(
+        self, corpus: ResidentCorpus, found: Findings, question: str
     ) -> PreparedContext:
-        evidence = tuple(corpus.index.evidence(c.sentence, c.score) for c in found)
+        """The prompt of a question with what was found for it in a corpus."""
+        evidence = tuple(corpus.index.evidence(c.sentence, c.score) for c in found.evidence)
+        ranking = tuple(corpus.index.evidence(c.sentence, c.score) for c in found.ranking)
         context = self.prompter.context_ids([piece.text for piece in evidence])
-        return self._asked(question, context, evidence)
+        return replace(self._asked(question, context, evidence), ranking=ranking)
 
     def _asked(
         self,
@@ -128,3 +150,8 @@ class Routes:
         """The question behind a text, be it in the prompt or in a prefix."""
         prompt = (*context, *self.prompter.question_ids(question))
         return PreparedContext(prefix, prompt, evidence, self.prompter.lead)
+
+
+def _of_text(lines: Mapping[int, Line], found: Candidate) -> Evidence:
+    line = lines[found.sentence]
+    return Evidence("", line.start, line.start + len(line.text), found.score, line.text)

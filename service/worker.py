@@ -52,7 +52,8 @@ class Worker:
         self._model = LanguageModel.load(engine)
         embedder = Embedder.load(device=self._model.device.type)
         self._cores = CoreShare(layout.work, "worker", "server", engine.threads)
-        self._reader = WindowReader(self._model, embedder, retrieval_heads(self._model))
+        heads = retrieval_heads(self._model, layout.calibrations)
+        self._reader = WindowReader(self._model, embedder, heads)
         self._windows = WindowShelf(layout.windows, self._reader.recipe)
 
     def run(self) -> None:

@@ -16,12 +16,12 @@ from service.cli.output import (
     print_json,
     print_table,
 )
-from service.client.types import AnswerEvent, Decision, Delta, Evidence, Route, Summary
+from service.client.types import AnswerEvent, Decision, Delta, Evidence, Reader, Route, Summary
 
 if TYPE_CHECKING:
     from service.client.query import AskOptions
 
-_ENDS = {
+ENDS = {
     "length": "the answer was cut at its token limit; give more with --max-tokens",
     "cancelled": "the answer was cut by the time limit; give more with --timeout",
 }
@@ -36,6 +36,9 @@ def ask(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which route was taken, why, and on what.")
     ] = False,
+    reader: Annotated[
+        Reader, typer.Option("--reader", help="How the infini_retri route reads.")
+    ] = Reader.DEFAULT,
     max_tokens: Annotated[
         int | None, typer.Option("--max-tokens", min=1, help="Most new tokens.")
     ] = None,
@@ -54,6 +57,7 @@ def ask(
         "max_output_tokens": max_tokens,
         "temperature": temperature,
         "seed": seed,
+        "reader": reader,
     }
     with connected(server, as_json) as client:
         if as_json:
@@ -76,10 +80,10 @@ def _print_answer(events: Iterator[AnswerEvent], explain: bool) -> None:
             case Summary():
                 typer.echo()
                 if explain:
-                    _print_evidence(evidence)
-                    _print_usage(event)
-                if event.finish in _ENDS:
-                    note(_ENDS[event.finish])
+                    print_evidence(evidence)
+                    print_usage(event)
+                if event.finish in ENDS:
+                    note(ENDS[event.finish])
             case tuple():
                 evidence = event
 
@@ -102,7 +106,7 @@ def _print_decision(decision: Decision) -> None:
     typer.echo()
 
 
-def _print_evidence(evidence: tuple[Evidence, ...]) -> None:
+def print_evidence(evidence: tuple[Evidence, ...]) -> None:
     if evidence:
         typer.echo()
         rows = [
@@ -116,7 +120,7 @@ def _print_evidence(evidence: tuple[Evidence, ...]) -> None:
         print_table(("score", "evidence", "text"), rows)
 
 
-def _print_usage(summary: Summary) -> None:
+def print_usage(summary: Summary) -> None:
     usage = summary.usage
     note(
         f"{usage.prompt_tokens} prompt + {usage.prefix_tokens} prefix + {usage.output_tokens} new "

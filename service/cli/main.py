@@ -9,6 +9,8 @@ from service.cli import corpus as cli_corpus
 from service.cli import jobs as cli_jobs
 from service.cli.ask import ask
 from service.cli.doctor_command import doctor
+from service.cli.evaluate import app as evaluate_app
+from service.cli.read import read
 from service.cli.serve import serve, setup
 
 app = typer.Typer(
@@ -22,7 +24,9 @@ app.command("setup")(setup)
 app.add_typer(cli_corpus.app, name="corpus")
 app.add_typer(cli_cartridge.app, name="cartridge")
 app.command("ask")(ask)
+app.command("read")(read)
 app.add_typer(cli_jobs.app, name="jobs")
+app.add_typer(evaluate_app, name="evaluate")
 app.command("doctor")(doctor)
 
 

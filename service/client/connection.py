@@ -13,7 +13,7 @@ from longmemory.v1 import cartridge_pb2, corpus_pb2, info_pb2, query_pb2
 from service.client import wire as wire
 from service.client.calls import CALL_SECONDS, Calls
 from service.client.failures import ClientError
-from service.client.query import AskOptions, query_request
+from service.client.query import AskOptions, query_request, text_requests
 from service.client.types import (
     Answer,
     AnswerEvent,
@@ -21,9 +21,11 @@ from service.client.types import (
     Corpus,
     Decision,
     Document,
+    Found,
     JobSnapshot,
     ServerInfo,
     SourceDocument,
+    TextEvent,
     UploadReport,
 )
 from service.client.upload import plan_upload, send_documents
@@ -256,6 +258,45 @@ class Client:
             event = wire.answer_event(message)
             if event is not None:
                 yield event
+
+    def retrieve(
+        self,
+        corpus_id: str,
+        question: str,
+        route: str = "infini_retri",
+        *,
+        most: int = 0,
+        timeout: float | None = None,
+        **options: Unpack[AskOptions],
+    ) -> Found:
+        """The evidence that an answer would be given, and the best `most` candidates; no answer."""
+        request = query_pb2.RetrieveRequest(
+            query=query_request(corpus_name(corpus_id), question, route, options),
+            max_candidates=most,
+        )
+        return wire.found(self._calls.call(self._calls.queries.Retrieve, request, timeout))
+
+    def ask_text(
+        self,
+        pieces: Iterable[str],
+        question: str,
+        *,
+        timeout: float | None = None,
+        **options: Unpack[AskOptions],
+    ) -> Iterator[TextEvent]:
+        """An answer from a text that is sent along, in pieces, and not kept: ReadSoFar*,
+        tuple[Evidence, ...], Delta*, Summary. Closing the iterator early ends it all.
+        """
+        requests = text_requests(question, pieces, options)
+        for message in self._calls.stream(self._calls.queries.QueryText, requests, timeout):
+            event = wire.text_event(message)
+            if event is not None:
+                yield event
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text under the served model."""
+        request = query_pb2.CountTokensRequest(text=text)
+        return int(self._calls.call(self._calls.queries.CountTokens, request).token_count)
 
     def explain(
         self,

@@ -26,6 +26,15 @@ class Route(StrEnum):
     NONE = "none"
 
 
+class Reader(StrEnum):
+    """How the InfiniRetri route reads; DEFAULT is indexed for a corpus, streaming for a text."""
+
+    DEFAULT = "default"
+    INDEXED = "indexed"
+    STREAMING = "streaming"
+    PUBLISHED = "published"
+
+
 @dataclass(frozen=True, slots=True)
 class SourceDocument:
     """A document to upload: its id, and its bytes or the file that holds them."""
@@ -246,8 +255,42 @@ class Summary:
         return {"finish": self.finish, "usage": self.usage.as_json()}
 
 
+@dataclass(frozen=True, slots=True)
+class ReadSoFar:
+    """How much of a text that was sent with its question has been read."""
+
+    sentences: int
+    tokens: int
+
+    def as_json(self) -> Json:
+        """The progress as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found for a question: the evidence in document order, the candidates best first."""
+
+    decision: Decision
+    evidence: tuple[Evidence, ...]
+    candidates: tuple[Evidence, ...]
+    search_seconds: float
+
+    def as_json(self) -> Json:
+        """What was found as JSON values."""
+        return {
+            "route": self.decision.route,
+            "reason": self.decision.reason,
+            "evidence": [piece.as_json() for piece in self.evidence],
+            "candidates": [piece.as_json() for piece in self.candidates],
+            "search_seconds": self.search_seconds,
+        }
+
+
 # The events of a streamed answer, in this order: Decision, tuple[Evidence, ...], Delta*, Summary.
 AnswerEvent = Decision | tuple[Evidence, ...] | Delta | Summary
+# Those of an answer from a text that was sent along: ReadSoFar*, tuple[Evidence, ...], Delta*, Summary.
+TextEvent = ReadSoFar | tuple[Evidence, ...] | Delta | Summary
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,30 @@ def answer_event(message: query_pb2.StreamQueryResponse) -> types.AnswerEvent | 
     return None
 
 
+def text_event(message: query_pb2.QueryTextResponse) -> types.TextEvent | None:
+    """One event of an answer from a text; None for a kind that this client does not know yet."""
+    match message.WhichOneof("event"):
+        case "progress":
+            return types.ReadSoFar(message.progress.sentences, message.progress.tokens)
+        case "evidence":
+            return evidence(message.evidence.evidence)
+        case "delta":
+            return types.Delta(message.delta.text, tuple(message.delta.token_ids))
+        case "summary":
+            return summary(message.summary)
+    return None
+
+
+def found(message: query_pb2.RetrieveResponse) -> types.Found:
+    """What was found for a question."""
+    return types.Found(
+        decision(message.route),
+        evidence(message.evidence),
+        evidence(message.candidates),
+        _seconds(message.search_time),
+    )
+
+
 def server_info(message: info_pb2.Info) -> types.ServerInfo:
     """What a server runs."""
     return types.ServerInfo(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from service.answers import AnswerEvent, Decision, Question
 from service.limits import Limits
+from service.routes import PreparedContext
 from service.rpc.info_service import ServerInfo
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf
 from service.state.corpora import Corpora
@@ -15,6 +16,7 @@ from service.state.corpus import DeletedCorpus
 from service.state.jobs import Jobs
 from service.state.requests import Requests
 from service.state.uploads import Uploads
+from service.text_answering import TextEvent, TextQuestion
 
 
 class Answerer(Protocol):
@@ -26,6 +28,18 @@ class Answerer(Protocol):
 
     def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         """The events of one answer; closing the iterator stops the generation."""
+        ...
+
+    async def retrieve(self, question: Question) -> tuple[Decision, PreparedContext]:
+        """What an answer would be given; generates nothing."""
+        ...
+
+
+class TextAnswers(Protocol):
+    """Answers questions about texts that come with them."""
+
+    def answer(self, question: TextQuestion, text: AsyncIterator[str]) -> AsyncIterator[TextEvent]:
+        """The events of one answer; closing the iterator stops the reading."""
         ...
 
 
@@ -60,6 +74,8 @@ class Backend:
     requests: Requests
     limits: Limits
     answerer: Answerer
+    text_answerer: TextAnswers
+    count_tokens: Callable[[str], int]  # of the served model; may be called from any thread
     supervisor: Supervisor
     artifacts: Artifacts
     info: ServerInfo

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
 
 from longmemory.v1 import query_pb2, query_pb2_grpc
 
@@ -14,6 +14,9 @@ from service.answers import AnswerEvent, Question
 from service.errors import fail
 from service.rpc import query_wire
 from service.rpc.backend import Backend
+from service.rpc.wire import duration
+
+T = TypeVar("T")
 
 
 class QueryService(query_pb2_grpc.QueryServiceServicer):
@@ -58,12 +61,51 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         asked = await self._question(request.query, context, "query.")
         return query_wire.decision(await self._backend.answerer.decide(asked), asked.corpus_id)
 
+    async def Retrieve(
+        self, request: query_pb2.RetrieveRequest, context: Any
+    ) -> query_pb2.RetrieveResponse:
+        """Evidence alone, with the candidates ranked behind it."""
+        _require_query(request)
+        most = query_wire.candidates(request.max_candidates, self._backend.limits)
+        asked = await self._question(request.query, context, "query.")
+        began = time.monotonic()
+        decision, found = await self._backend.answerer.retrieve(asked)
+        return query_pb2.RetrieveResponse(
+            route=query_wire.decision(decision, asked.corpus_id),
+            evidence=query_wire.evidence(found.evidence),
+            candidates=query_wire.evidence(found.ranking[:most]),
+            search_time=duration(time.monotonic() - began),
+        )
+
+    async def QueryText(
+        self, requests: AsyncIterator[query_pb2.QueryTextRequest], context: Any
+    ) -> AsyncIterator[query_pb2.QueryTextResponse]:
+        """The events of an answer from the text that follows the question."""
+        first = await anext(aiter(requests), None)
+        if first is None or not first.HasField("question"):
+            raise fail(
+                "TEXT_QUESTION_MISSING",
+                "question: the first message has none; send it before the text",
+                field="question",
+            )
+        asked = query_wire.text_question(first.question, self._backend.limits, _deadline(context))
+        answer = query_wire.AnswerOnWire("")
+        events = self._backend.text_answerer.answer(asked, _pieces(requests))
+        async with _closing(events) as events:
+            async for event in events:
+                yield answer.add_of_text(event)
+
+    async def CountTokens(
+        self, request: query_pb2.CountTokensRequest, context: Any
+    ) -> query_pb2.CountTokensResponse:
+        """Tokens of a text under the served model."""
+        count = await asyncio.to_thread(self._backend.count_tokens, request.text)
+        return query_pb2.CountTokensResponse(token_count=count)
+
     async def _question(
         self, request: query_pb2.QueryRequest, context: Any, path: str = ""
     ) -> Question:
-        remaining = context.time_remaining()
-        deadline = None if remaining is None else time.monotonic() + remaining
-        asked = query_wire.question(request, self._backend.limits, deadline, path)
+        asked = query_wire.question(request, self._backend.limits, _deadline(context), path)
         await asyncio.to_thread(self._check_exists, asked)
         return asked
 
@@ -72,17 +114,39 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         if asked.cartridge_id:
             self._backend.shelf.get(asked.corpus_id, asked.cartridge_id)
 
-    @asynccontextmanager
-    async def _events(self, asked: Question) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
-        events = self._backend.answerer.answer(asked)
-        try:
-            yield events
-        finally:
-            close = getattr(events, "aclose", None)
-            if close:
-                await close()
+    def _events(self, asked: Question) -> AbstractAsyncContextManager[AsyncIterator[AnswerEvent]]:
+        return _closing(self._backend.answerer.answer(asked))
 
 
-def _require_query(request: query_pb2.StreamQueryRequest | query_pb2.ExplainRouteRequest) -> None:
+@asynccontextmanager
+async def _closing(events: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """Ends a stream of events with its block, also where its reader has left."""
+    try:
+        yield events
+    finally:
+        close = getattr(events, "aclose", None)
+        if close:
+            await close()
+
+
+async def _pieces(requests: AsyncIterator[query_pb2.QueryTextRequest]) -> AsyncIterator[str]:
+    async for request in requests:
+        if request.HasField("question"):
+            raise fail(
+                "INVALID_VALUE", "question: there is one already; ask anew", field="question"
+            )
+        yield request.text
+
+
+def _deadline(context: Any) -> float | None:
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining
+
+
+def _require_query(
+    request: query_pb2.StreamQueryRequest
+    | query_pb2.ExplainRouteRequest
+    | query_pb2.RetrieveRequest,
+) -> None:
     if not request.HasField("query"):
         raise fail("INVALID_VALUE", "query: it is not set; send a QueryRequest", field="query")

@@ -14,10 +14,20 @@ from engine.generation import FinishReason
 from engine.sampling import SamplingParams
 from retrieval.corpus_index import Evidence
 from service import answers, ids
-from service.answers import AnswerEvent, Decision, Delta, Question, Route, Summary
+from service.answers import (
+    AnswerEvent,
+    Decision,
+    Delta,
+    Question,
+    Reading,
+    ReadSoFar,
+    Route,
+    Summary,
+)
 from service.errors import ServiceError, fail
 from service.limits import Limits
 from service.rpc.wire import duration
+from service.text_answering import TextEvent, TextQuestion
 
 # Every new token is compared with each of them; no known format needs more.
 _MAX_STOP_SEQUENCES = 16
@@ -29,6 +39,12 @@ _ROUTES: dict[Route, query_pb2.Route] = {
     Route.CRAG: query_pb2.ROUTE_CRAG,
     Route.FULL_CONTEXT: query_pb2.ROUTE_FULL_CONTEXT,
     Route.NONE: query_pb2.ROUTE_NONE,
+}
+_READINGS: dict[int, Reading] = {
+    query_pb2.READER_UNSPECIFIED: Reading.DEFAULT,
+    query_pb2.READER_INDEXED: Reading.INDEXED,
+    query_pb2.READER_STREAMING: Reading.STREAMING,
+    query_pb2.READER_PUBLISHED: Reading.PUBLISHED,
 }
 _FINISHES = {
     FinishReason.STOP: query_pb2.FINISH_REASON_STOP,
@@ -58,7 +74,33 @@ def question(
         ),
         sampling=_sampling(request.generation_config, limits, f"{path}generation_config"),
         deadline=deadline,
+        reading=_reading(request.reader, f"{path}reader"),
     )
+
+
+def text_question(
+    query: query_pb2.TextQuery, limits: Limits, deadline: float | None
+) -> TextQuestion:
+    """The question that comes before a text. Raises what `question` raises."""
+    field = "question.reader"
+    if _reading(query.reader, field) not in (Reading.DEFAULT, Reading.STREAMING):
+        raise _invalid(field, "a text that is sent along is read by the streaming reader alone")
+    return TextQuestion(
+        text=_text(query.query, limits, "question.query"),
+        max_prompt_tokens=_not_negative(
+            query.budget.max_prompt_tokens, "question.budget.max_prompt_tokens"
+        ),
+        sampling=_sampling(query.generation_config, limits, "question.generation_config"),
+        deadline=deadline,
+    )
+
+
+def candidates(most: int, limits: Limits) -> int:
+    """How many candidates a caller wants to see."""
+    field = "max_candidates"
+    if most > limits.max_candidates:
+        raise _invalid(field, f"{most} is above the limit of {limits.max_candidates}; lower it")
+    return _not_negative(most, field)
 
 
 def decision(value: Decision, corpus_id: str) -> query_pb2.RouteDecision:
@@ -132,6 +174,15 @@ class AnswerOnWire:
         self._response.evidence.extend(spans)
         return query_pb2.StreamQueryResponse(evidence=query_pb2.EvidenceList(evidence=spans))
 
+    def add_of_text(self, event: TextEvent) -> query_pb2.QueryTextResponse:
+        """The same for an answer from a text that came with its question."""
+        if isinstance(event, ReadSoFar):
+            progress = query_pb2.ReadingProgress(sentences=event.sentences, tokens=event.tokens)
+            return query_pb2.QueryTextResponse(progress=progress)
+        message = self.add(event)
+        named = message.WhichOneof("event")
+        return query_pb2.QueryTextResponse(**{named: getattr(message, named)})
+
     def whole(self) -> query_pb2.QueryResponse:
         """The answer in one message, text included."""
         whole = query_pb2.QueryResponse(answer="".join(self._texts))
@@ -158,6 +209,13 @@ def _route(number: int, field: str) -> Route:
     if route is None:
         raise _invalid(field, f"{number} is no route; use one that the service's proto names")
     return route
+
+
+def _reading(number: int, field: str) -> Reading:
+    reading = _READINGS.get(number)
+    if reading is None:
+        raise _invalid(field, f"{number} is no reader; use one that the service's proto names")
+    return reading
 
 
 def _cartridge_id(name: str, corpus_id: str, route: Route, field: str) -> str:

@@ -1,26 +1,27 @@
-"""Stored keys give the scores that reading the window with the question would give."""
-
-import copy
+"""Stored keys give the logits that reading the window with the question would give."""
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from stub_embedder import StubEmbedder
-from transformers import AutoModelForCausalLM
 
 from engine.attention import Enough, Head, Tap
 from engine.model import LanguageModel
 from engine.prompts import Prompter
-from retrieval.attention_index import NULL_QUESTION, AttentionScorer, rank, sentence_scores
+from retrieval import attention_index
+from retrieval.attention_index import AttentionScorer, rank
+from retrieval.contrast import contrast
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.heads import RetrievalHeads
+from retrieval.quantised_keys import QuantisedKeys
 from retrieval.window_index import WindowReader
 from retrieval.windows import Window, WindowSize, cut_windows
 
 SIZE = WindowSize(60, 120)
 QUESTION = "When is the lamp lit?"
-HEADS = RetrievalHeads((Head(1, 0), Head(1, 3), Head(2, 1), Head(3, 2)), False)
+FOUR = (Head(1, 0), Head(1, 3), Head(2, 1), Head(3, 2))
+HEADS = RetrievalHeads(FOUR, FOUR)
 
 
 def windows_of(model: LanguageModel, text: str, heads: RetrievalHeads) -> list[Window]:
@@ -39,11 +40,16 @@ def read_together(model: LanguageModel, window: list[int], question: str) -> tup
     """One pass over opening, window and question; the question stands behind a full window and does
     not see this one, so that its queries are the same for every window.
     """
-    opening, asked = Prompter(model).opening_ids(), Prompter(model).asked_ids(question)
+    prompter = Prompter(model)
+    opening, before, asked = (
+        prompter.opening_ids(),
+        prompter.asking_ids(),
+        prompter.asked_ids(question),
+    )
     first, last = len(opening), len(opening) + len(window)
-    ids = [*opening, *window, *asked]
+    ids = [*opening, *window, *before, *asked]
     place = first + SIZE.most
-    positions = [*range(last), *range(place, place + len(asked))]
+    positions = [*range(last), *range(place, place + len(before) + len(asked))]
     mask = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
     mask[last:, first:last] = False
     tap = Tap(frozenset(range(model.geometry.layers)))
@@ -55,123 +61,124 @@ def read_together(model: LanguageModel, window: list[int], question: str) -> tup
             use_cache=False,
             tap=tap,
         )
-    return tap, first, last
+    return tap, first, last + len(before)
 
 
-def plain_scores(
-    model: LanguageModel, window: list[int], counts: list[int], question: str, heads: RetrievalHeads
-) -> list[float]:
-    """Softmax over opening and window, the largest weight in a sentence, summed; by plain loops."""
-    tap, first, last = read_together(model, window, question)
+def plain_logits(
+    model: LanguageModel, window: list[int], counts: list[int], question: str
+) -> NDArray[np.float32]:
+    """The largest logit in each sentence over the opening's log-sum-exp, by plain loops: rows are
+    query heads in the order of their KV heads, and within each the question's tokens.
+    """
+    tap, first, asked = read_together(model, window, question)
     group = model.geometry.heads // model.geometry.kv_heads
-    totals = [0.0] * len(counts)
-    for place in heads.heads:
-        keys = tap.keys[place.layer][place.head // group, :last]
-        for query in tap.queries[place.layer][place.head, last:]:
+    rows = []
+    for place in sorted(FOUR, key=lambda h: (h.layer, h.head // group, h.head)):
+        keys = tap.keys[place.layer][place.head // group, : first + len(window)]
+        for query in tap.queries[place.layer][place.head, asked:]:
             logits = torch.tensor([float(query @ key) for key in keys]) * keys.shape[-1] ** -0.5
-            weights = logits.softmax(-1)[first:]
-            at = 0
-            for sentence, count in enumerate(counts):
-                totals[sentence] += float(weights[at : at + count].max())
-                at += count
-    return totals
+            odds = (logits[first:] - logits[:first].logsumexp(0)).split(counts)
+            rows.append([float(part.max()) for part in odds])
+    return np.array(rows, np.float32)
 
 
-def test_scores_from_stored_keys_equal_a_reading_of_window_and_question_together(
+def exact_keys(model: LanguageModel, text: str) -> QuantisedKeys:
+    """Keys as they are, in the place of rounded ones."""
+    opening = Prompter(model).opening_ids()
+    read = model.prefill([*opening, *model.encode(text)])
+    group = model.geometry.heads // model.geometry.kv_heads
+    places = HEADS.kv_heads(group)
+    keys = torch.stack([read.keys[layer, head, len(opening) :] for layer, head in places])
+    return QuantisedKeys(keys, torch.ones(keys.shape[:2]))
+
+
+def test_logits_from_stored_keys_equal_a_reading_of_window_and_question_together(
     family_model: LanguageModel, handbook: str
 ) -> None:
     model, text = family_model, handbook[:1100]
     index = make_index(model, text, HEADS)
     scorer = AttentionScorer(model, HEADS, SIZE.most)
-    expected: list[float] = []
-    for window, numbers in zip(
-        windows_of(model, text, HEADS), index.sentences_of_windows, strict=True
-    ):
-        ids = model.encode(window.of(text))
+    cut = windows_of(model, text, HEADS)
+    parts = []
+    for window, numbers in zip(cut, index.sentences_of_windows, strict=True):
         counts = index.token_counts[numbers.start : numbers.stop].tolist()
-        asked, null = (
-            plain_scores(model, ids, counts, question, HEADS)
-            for question in (QUESTION, NULL_QUESTION)
-        )
-        expected.extend(a - b for a, b in zip(asked, null, strict=True))
+        parts.append(plain_logits(model, model.encode(window.of(text)), counts, QUESTION))
+    expected = np.concatenate(parts, axis=1)
+    asked = scorer.ask(QUESTION)
 
-    found = scorer.score(index, QUESTION)
-
-    assert len(index.sentences_of_windows) > 2
-    assert np.ptp(expected) > 0.05
-    np.testing.assert_allclose(found, expected, atol=1e-2 * np.abs(expected).max())
-    # Nothing but the halved precision of stored keys stands between the two.
-    index.keys = [exact_keys(model, w.of(text)) for w in windows_of(model, text, HEADS)]
-    np.testing.assert_allclose(scorer.score(index, QUESTION), expected, atol=1e-4)
+    assert len(cut) > 2
+    exact = [exact_keys(model, window.of(text)) for window in cut]
+    found = scorer.best_logits(asked, exact, index.token_counts)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    # Nothing but the rounding of stored keys stands between the two.
+    rounded = scorer.best_logits(asked, index.keys, index.token_counts)
+    np.testing.assert_allclose(rounded, expected, atol=2e-2 * np.ptp(expected))
+    assert not np.array_equal(rounded, found)
 
 
-def exact_keys(model: LanguageModel, text: str) -> NDArray[np.float32]:
-    opening = Prompter(model).opening_ids()
-    read = model.prefill([*opening, *model.encode(text)])
-    group = model.geometry.heads // model.geometry.kv_heads
-    places = HEADS.kv_heads(group)
-    return torch.stack([read.keys[layer, head, len(opening) :] for layer, head in places]).numpy()
-
-
-def test_first_layer_scores_equal_eager_attention(model: LanguageModel, handbook: str) -> None:
-    """There queries depend on nothing before them, so a plain causal reading is the reference."""
-    heads = RetrievalHeads((Head(0, 1), Head(0, 2)), False)
-    text = handbook[:400]
-    window = Window(0, len(text), tuple(windows_of(model, text, heads)[0].sentences), "")
-    record = WindowReader(model, StubEmbedder(), heads).read(text, window)  # type: ignore[arg-type]
-    index = CorpusIndex([Document("a", text)], [Placement(0, 0, record)])
-    ids = model.encode(text)
-    opening = Prompter(model).opening_ids()
-
-    twin = AutoModelForCausalLM.from_config(
-        copy.deepcopy(model.network.config), attn_implementation="eager"
-    )
-    twin.load_state_dict(model.network.state_dict())
-    first, last = len(opening), len(opening) + len(ids)
-    expected = np.zeros(len(index), np.float32)
-    for question, sign in ((QUESTION, 1), (NULL_QUESTION, -1)):
-        whole = torch.tensor([[*opening, *ids, *Prompter(model).asked_ids(question)]])
-        with torch.inference_mode():
-            attentions = twin.eval()(input_ids=whole, output_attentions=True).attentions
-        seen = attentions[0][0][[1, 2], last:, :last]
-        weights = (seen / seen.sum(-1, keepdim=True))[:, :, first:]
-        parts = weights.split(index.token_counts.tolist(), dim=-1)
-        expected += sign * np.array([float(part.amax(-1).sum()) for part in parts])
-
-    found = AttentionScorer(model, heads, len(ids)).score(index, QUESTION)
-
-    np.testing.assert_allclose(found, expected, atol=1e-2 * np.abs(expected).max())
-
-
-def test_a_window_is_scored_alike_in_any_company(model: LanguageModel, handbook: str) -> None:
-    text = handbook[:1500]
-    index = make_index(model, text, HEADS)
-    reader = WindowReader(model, StubEmbedder(), HEADS)  # type: ignore[arg-type]
+def test_scores_are_the_contrast_of_all_rows_however_many_ask_at_once(
+    model: LanguageModel, handbook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make_index(model, handbook[:1500], HEADS)
     scorer = AttentionScorer(model, HEADS, SIZE.most)
-    second = windows_of(model, text, HEADS)[1]
-    alone = CorpusIndex(
-        [Document("a", text)], [Placement(0, second.start, reader.read(text, second))]
+    best = scorer.best_logits(scorer.ask(QUESTION), index.keys, index.token_counts)
+    expected = contrast(best, index.document_of)
+
+    for rows in (1, 3, 64):
+        monkeypatch.setattr(attention_index, "_ROWS", rows)
+        np.testing.assert_allclose(scorer.score(index, QUESTION), expected, atol=1e-3)
+    assert np.ptp(expected) > 1.0
+
+
+def test_blocks_of_any_size_give_the_same_logits(
+    model: LanguageModel, handbook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make_index(model, handbook[:2500], HEADS)
+    scorer = AttentionScorer(model, HEADS, SIZE.most)
+    asked = scorer.ask(QUESTION)
+    at_once = scorer.best_logits(asked, index.keys, index.token_counts)
+    monkeypatch.setattr(attention_index, "_BLOCK", 1)
+    np.testing.assert_allclose(
+        scorer.best_logits(asked, index.keys, index.token_counts), at_once, atol=1e-5
     )
 
-    numbers = index.sentences_of_windows[1]
-    together = scorer.score(index, QUESTION)[numbers.start : numbers.stop]
-    np.testing.assert_allclose(scorer.score(alone, QUESTION), together, atol=1e-6)
+
+def test_a_sentence_without_a_token_of_its_own_scores_nothing(model: LanguageModel) -> None:
+    scorer = AttentionScorer(model, HEADS, SIZE.most)
+    group = model.geometry.heads // model.geometry.kv_heads
+    rows = len(HEADS.kv_heads(group))
+    keys = QuantisedKeys(
+        torch.ones(rows, 4, model.geometry.head_dim, dtype=torch.int8), torch.ones(rows, 4)
+    )
+    found = scorer.best_logits(scorer.ask(QUESTION), [keys], np.array([0, 3, 0, 1, 0], np.int32))
+    assert (found[:, [0, 2, 4]] == -30.0).all()
+    assert (found[:, [1, 3]] > -30.0).all()
 
 
-def test_a_question_that_asks_nothing_scores_nothing(model: LanguageModel, handbook: str) -> None:
-    index = make_index(model, handbook[:900], HEADS)
-    scores = AttentionScorer(model, HEADS, SIZE.most).score(index, NULL_QUESTION)
-    np.testing.assert_array_equal(scores, np.zeros(len(index)))
+def test_keys_of_several_windows_read_at_once_are_those_read_alone(
+    family_model: LanguageModel, handbook: str
+) -> None:
+    scorer = AttentionScorer(family_model, HEADS, SIZE.most)
+    reader = WindowReader(family_model, StubEmbedder(), HEADS)  # type: ignore[arg-type]
+    texts = [handbook[:300], handbook[300:340], handbook[340:900]]
+    batch = [family_model.encode(text) for text in texts]
+
+    for ids, keys in zip(batch, scorer.window_keys(batch), strict=True):
+        alone = reader.keys(ids).restored()
+        assert keys.shape == alone.shape
+        torch.testing.assert_close(keys.float(), alone, atol=3e-2, rtol=3e-2)
 
 
 def test_an_empty_index_has_no_scores(model: LanguageModel) -> None:
     assert len(AttentionScorer(model, HEADS, SIZE.most).score(CorpusIndex([], []), QUESTION)) == 0
 
 
-def test_a_sentence_counts_by_its_best_token_for_each_question_token_and_head() -> None:
-    weights = torch.tensor([[[0.1, 0.3, 0.2], [0.5, 0.0, 0.1]], [[0.0, 0.0, 0.9], [0.2, 0.1, 0.0]]])
-    scores = sentence_scores(weights, np.array([2, 0, 1], np.int32))
-    np.testing.assert_allclose(scores, [0.3 + 0.5 + 0.0 + 0.2, 0.0, 0.2 + 0.1 + 0.9 + 0.0])
+def test_a_question_longer_than_a_window_is_scored(model: LanguageModel, handbook: str) -> None:
+    index = make_index(model, handbook[:900], HEADS)
+    scorer = AttentionScorer(model, HEADS, SIZE.most)
+    question = "When is the lamp lit, and by whom? " * 40
+    assert len(Prompter(model).asked_ids(question)) > SIZE.most
+    assert np.isfinite(scorer.score(index, question)).all()
 
 
 def test_ranks_go_from_best_to_worst_and_equals_stay_in_order() -> None:

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from retrieval.corpus_index import CorpusIndex, Document, Placement
+from retrieval.quantised_keys import QuantisedKeys
 from retrieval.sentences import split_sentences
 from retrieval.window_index import WindowRecord
 
@@ -33,7 +35,10 @@ def placements() -> list[Placement]:
                         np.array([(s.start - start, s.end - start) for s in part], np.int32),
                         np.array([5 + i for i in range(len(part))], np.int32),
                         np.eye(16, dtype=np.float32)[count : count + len(part)],
-                        np.full((1, 11, 4), count, np.float16),
+                        QuantisedKeys(
+                            torch.ones(1, 11, 4, dtype=torch.int8),
+                            torch.full((1, 11), float(count)),
+                        ),
                     ),
                 )
             )
@@ -65,7 +70,7 @@ def test_windows_know_their_sentences_and_keys(index: CorpusIndex) -> None:
     numbers = [i for sentences in index.sentences_of_windows for i in sentences]
     assert numbers == list(range(len(index)))
     for sentences, keys in zip(index.sentences_of_windows, index.keys, strict=True):
-        assert (keys == sentences.start).all()
+        assert (keys.scales == sentences.start).all()
     assert index.num_tokens == sum(int(p.record.token_counts.sum()) for p in placements())
 
 

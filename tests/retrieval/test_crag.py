@@ -26,7 +26,11 @@ def index(model: LanguageModel, embedder: Any, handbook: str) -> CorpusIndex:
 def ask(
     embedder: Any, index: CorpusIndex, question: str, settings: CragSettings
 ) -> list[Candidate]:
-    return retrieve(embedder, index, question, settings, lambda i: int(index.token_counts[i]) + 3)
+    found = retrieve(embedder, index, question, settings, lambda i: int(index.token_counts[i]) + 3)
+    ranked = [candidate.score for candidate in found.ranking]
+    assert ranked == sorted(ranked, reverse=True)
+    assert {c.sentence for c in found.evidence} <= {c.sentence for c in found.ranking}
+    return list(found.evidence)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,8 @@ class Fixed:
 
 
 def test_an_empty_corpus_has_no_evidence() -> None:
-    assert retrieve(Fixed(), CorpusIndex([], []), "Who?", CragSettings(), len) == []  # type: ignore[arg-type]
+    found = retrieve(Fixed(), CorpusIndex([], []), "Who?", CragSettings(), len)  # type: ignore[arg-type]
+    assert found.evidence == ()
 
 
 @pytest.mark.parametrize("field", ["found", "clusters", "evidence"])

@@ -1,5 +1,6 @@
 """A window's record says what its text says; on disk it is whole or not there."""
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -26,7 +27,8 @@ from retrieval.window_index import (
 )
 from retrieval.windows import Window, WindowSize, cut_windows
 
-HEADS = RetrievalHeads((Head(1, 0), Head(1, 3), Head(3, 2)), False)
+THREE = (Head(1, 0), Head(1, 3), Head(3, 2))
+HEADS = RetrievalHeads(THREE, THREE)
 ODD = "Ünïcödé — “so”. 漢字とかな。次の文です。\n\n- 🙂 item\n- 👩‍👩‍👧 item\n\n===\r\nLast\0one."
 
 
@@ -60,7 +62,7 @@ def test_a_record_says_where_sentences_lie_and_which_tokens_are_theirs(
             last = max(start, end - 1)
             counts[max(i for i in range(len(parts)) if edges[i] <= last)] += 1
         assert record.token_counts.tolist() == counts
-        assert record.token_counts.sum() == len(ids) == record.keys.shape[1]
+        assert record.token_counts.sum() == len(ids) == record.keys.num_tokens
         np.testing.assert_array_equal(record.vectors, StubEmbedder().embed(parts))
 
 
@@ -73,11 +75,11 @@ def test_keys_are_those_of_a_plain_reading(family_model: LanguageModel, handbook
     keys = reader.read(text, window).keys
     plain = family_model.prefill([*opening, *family_model.encode(window.of(text))]).keys
 
-    assert keys.dtype == np.float16
+    assert keys.values.dtype == torch.int8
     places = [(1, 0), (1, 1), (3, 1)]  # query heads 0 and 3 of layer 1, 2 of layer 3; two share one
-    for row, (layer, head) in zip(keys, places, strict=True):
+    for row, scales, (layer, head) in zip(keys.restored(), keys.scales, places, strict=True):
         expected = plain[layer, head, len(opening) :]
-        torch.testing.assert_close(torch.from_numpy(row).float(), expected, atol=2e-3, rtol=2e-3)
+        assert ((row - expected).abs() <= scales[:, None] * 0.51).all()
 
 
 def test_the_same_text_elsewhere_has_the_same_record(reader: WindowReader, handbook: str) -> None:
@@ -96,7 +98,9 @@ def test_the_same_text_elsewhere_has_the_same_record(reader: WindowReader, handb
 
 
 def assert_equal(left: WindowRecord, right: WindowRecord) -> None:
-    for name in ("spans", "token_counts", "vectors", "keys"):
+    torch.testing.assert_close(left.keys.values, right.keys.values, rtol=0, atol=0)
+    torch.testing.assert_close(left.keys.scales, right.keys.scales, rtol=0, atol=0)
+    for name in ("spans", "token_counts", "vectors"):
         first, second = getattr(left, name), getattr(right, name)
         assert first.dtype == second.dtype
         np.testing.assert_array_equal(first, second)
@@ -218,5 +222,16 @@ def test_a_model_without_calibration_is_asked_at_all_heads_of_its_middle(
     heads = retrieval_heads(model)
 
     assert not heads.calibrated
-    assert heads.heads == tuple(Head(2, head) for head in range(4))
+    assert heads.search == heads.reread == tuple(Head(2, head) for head in range(4))
     assert heads.kv_heads(2) == ((2, 0), (2, 1))
+
+
+def test_a_model_calibrated_here_is_asked_at_the_heads_that_were_found(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    found = RetrievalHeads((Head(1, 2), Head(3, 0)), (Head(3, 1),), 0.5, True)
+    path = tmp_path / f"{model.fingerprint}.json"
+    path.write_text(json.dumps(found.as_json()))
+
+    assert retrieval_heads(model, tmp_path) == found
+    assert not retrieval_heads(model, tmp_path / "elsewhere").calibrated

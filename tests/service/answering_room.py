@@ -12,10 +12,10 @@ from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Prompter
-from retrieval.attention_index import AttentionScorer
 from retrieval.heads import retrieval_heads
-from retrieval.infini_retri import AttentionReader
+from retrieval.readers import Readers
 from retrieval.window_index import WindowReader, WindowShelf
+from service.admission import Admission
 from service.answering import MemoryAnswerer
 from service.answers import Question
 from service.config import Layout, ServiceConfig
@@ -23,6 +23,7 @@ from service.errors import ServiceError
 from service.indexing import Indexer, IndexProgress
 from service.library import Library, ResidentCorpus
 from service.model_thread import ModelThread
+from service.prompt_room import PromptRoom
 from service.routes import Routes
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore, examine
@@ -104,10 +105,11 @@ def build(folder: Path, model: LanguageModel, embedder: Embedder, **changes: Any
     reader = WindowReader(model, embedder, heads)
     windows, catalogs = WindowShelf(layout.windows, reader.recipe), Catalogs(layout.catalogs)
     library = Library(layout, content, windows, reader.recipe.digest, model, 2, 1 << 24)
-    scorer = AttentionScorer(model, heads, reader.size.most)
-    attention = AttentionReader(model, heads)
-    routes = Routes(model, embedder, attention, scorer, config.reading, config.crag)
+    readers = Readers(model, heads, embedder, reader.size)
+    routes = Routes(model, embedder, readers, config.reading, config.crag)
     thread = ModelThread(model)
-    answerer = MemoryAnswerer(config, corpora, shelf, library, routes, thread)
+    room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
+    admission = Admission(config.limits.max_queue)
+    answerer = MemoryAnswerer(config, corpora, shelf, library, routes, thread, room, admission)
     indexer = Indexer(reader, windows, catalogs, corpora, content)
     return Room(layout, content, corpora, shelf, library, thread, indexer, catalogs, answerer)

@@ -30,11 +30,13 @@ from service.answers import (
     Delta,
     Fallback,
     Question,
+    ReadSoFar,
     Route,
     Summary,
     Usage,
 )
 from service.limits import Limits
+from service.routes import PreparedContext
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
 from service.rpc.server import RunningServer, ServerConfig, start
@@ -47,6 +49,7 @@ from service.state.jobs import Jobs
 from service.state.outcomes import tell_unmade
 from service.state.requests import Requests
 from service.state.uploads import Uploads
+from service.text_answering import TextEvent, TextQuestion
 
 LIMITS = Limits(
     max_chunk_bytes=1024, max_document_bytes=4096, max_question_chars=100, max_output_tokens=256
@@ -102,6 +105,36 @@ class FixedAnswerer:
                     await asyncio.sleep(60)
                 await asyncio.sleep(0.01)
                 yield event
+        finally:
+            self.closed.set()
+
+    async def retrieve(self, question: Question) -> tuple[Decision, PreparedContext]:
+        self.asked.append(question)
+        if self.error:
+            raise self.error
+        behind = Evidence("b.txt", 0, 3, 0.1, "Two")
+        return DECISION, PreparedContext(None, (1,), (SPAN,), "", (SPAN, behind))
+
+
+@dataclass
+class FixedTextAnswerer:
+    """Reads its text to the end and says so, then one piece of evidence and of answer."""
+
+    asked: list[TextQuestion] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def answer(
+        self, question: TextQuestion, text: AsyncIterator[str]
+    ) -> AsyncIterator[TextEvent]:
+        self.asked.append(question)
+        try:
+            async for piece in text:
+                self.read.append(piece)
+                yield ReadSoFar(len(self.read), len(piece))
+            yield (SPAN,)
+            yield Delta("Once", (1,))
+            yield Summary(FinishReason.STOP, USAGE)
         finally:
             self.closed.set()
 
@@ -179,7 +212,7 @@ def chunk(
 async def open_room(folder: Path) -> AsyncIterator[GrpcRoom]:
     database, content = Database(folder / "state.sqlite3"), ContentStore(folder)
     corpora, shelf = Corpora(database, content, LIMITS), CartridgeShelf(database, LIMITS)
-    answerer, notes = FixedAnswerer(), Notes()
+    answerer, text_answerer, notes = FixedAnswerer(), FixedTextAnswerer(), Notes()
     backend = Backend(
         corpora=corpora,
         uploads=Uploads(database, content, corpora, LIMITS, folder / "uploads"),
@@ -188,6 +221,8 @@ async def open_room(folder: Path) -> AsyncIterator[GrpcRoom]:
         requests=Requests(database),
         limits=LIMITS,
         answerer=answerer,
+        text_answerer=text_answerer,
+        count_tokens=lambda text: len(text.split()),
         supervisor=notes,
         artifacts=notes,
         info=INFO,

@@ -226,3 +226,90 @@ async def test_a_repeat_takes_over_when_the_first_caller_leaves(room: GrpcRoom) 
 async def _answered(room: GrpcRoom, wanted: query_pb2.QueryRequest) -> str:
     answer: str = (await room.queries.Query(wanted)).answer
     return answer
+
+
+def retrieve(room: GrpcRoom, most: int = 0, **values: Any) -> Any:
+    return room.queries.Retrieve(
+        query_pb2.RetrieveRequest(query=request(**values), max_candidates=most)
+    )
+
+
+async def test_evidence_comes_without_an_answer(room: GrpcRoom) -> None:
+    found = await retrieve(room, 1)
+    assert [one.text for one in found.evidence] == ["Once"]
+    assert [one.text for one in found.candidates] == ["Once"]
+    assert found.route.reason == "CARTRIDGE_READY"
+    assert len((await retrieve(room, 5)).candidates) == 2
+    assert len((await retrieve(room)).candidates) == 0
+
+
+@pytest.mark.parametrize("most", [-1, 101])
+async def test_a_number_of_candidates_out_of_bounds_is_refused(room: GrpcRoom, most: int) -> None:
+    found = await refused(retrieve(room, most))
+    assert (found.code, found.field) == ("INVALID_ARGUMENT", "max_candidates")
+
+
+async def test_the_reader_that_was_named_is_asked_for(room: GrpcRoom) -> None:
+    for number, reading in enumerate(("default", "indexed", "streaming", "published")):
+        await room.queries.Query(request(reader=number))
+        assert room.answerer.asked[-1].reading == reading
+    found = await refused(room.queries.Query(request(reader=9)))
+    assert (found.reason, found.field) == ("INVALID_VALUE", "reader")
+
+
+async def texts(*messages: query_pb2.QueryTextRequest) -> AsyncIterator[Any]:
+    for message in messages:
+        yield message
+
+
+def part(text: str) -> query_pb2.QueryTextRequest:
+    return query_pb2.QueryTextRequest(text=text)
+
+
+def ask(**values: Any) -> query_pb2.QueryTextRequest:
+    return query_pb2.QueryTextRequest(question=query_pb2.TextQuery(**({"query": "Who?"} | values)))
+
+
+async def test_a_text_is_read_as_it_comes_and_answered_from(room: GrpcRoom) -> None:
+    call = room.queries.QueryText(texts(ask(), part("One. "), part("Two.")))
+    events = [event async for event in call]
+
+    kinds = [event.WhichOneof("event") for event in events]
+    assert kinds == ["progress", "progress", "evidence", "delta", "summary"]
+    assert events[1].progress.sentences == 2
+    answerer: Any = room.backend.text_answerer
+    assert answerer.read == ["One. ", "Two."]
+    assert answerer.asked[0].text == "Who?"
+
+
+async def test_a_text_without_its_question_is_refused(room: GrpcRoom) -> None:
+    async def call(*messages: Any) -> None:
+        async for _ in room.queries.QueryText(texts(*messages)):
+            pass
+
+    for messages in ((), (part("One."),)):
+        found = await refused(call(*messages))
+        assert (found.code, found.reason) == ("INVALID_ARGUMENT", "TEXT_QUESTION_MISSING")
+    found = await refused(call(ask(), part("One."), ask()))
+    assert found.reason == "INVALID_VALUE"
+    found = await refused(call(ask(reader=query_pb2.READER_INDEXED)))
+    assert (found.reason, found.field) == ("INVALID_VALUE", "question.reader")
+
+
+async def test_a_caller_who_leaves_in_mid_text_ends_the_reading(room: GrpcRoom) -> None:
+    async def endless() -> AsyncIterator[Any]:
+        yield ask()
+        while True:
+            yield part("One. ")
+            await asyncio.sleep(0.01)
+
+    call = room.queries.QueryText(endless())
+    await anext(aiter(call))
+    call.cancel()
+    answerer: Any = room.backend.text_answerer
+    await asyncio.wait_for(answerer.closed.wait(), 5)
+
+
+async def test_tokens_are_counted(room: GrpcRoom) -> None:
+    counted = await room.queries.CountTokens(query_pb2.CountTokensRequest(text="one two three"))
+    assert counted.token_count == 3

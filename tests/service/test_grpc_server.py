@@ -248,7 +248,11 @@ async def _call(room: GrpcRoom, method: str, described: Any, messages: list[Mess
             for message in messages:
                 yield message
 
-        await room.channel.stream_unary(method, serialize, answer)(each())
+        if described.server_streaming:
+            async for _ in room.channel.stream_stream(method, serialize, answer)(each()):
+                pass
+        else:
+            await room.channel.stream_unary(method, serialize, answer)(each())
     elif described.server_streaming:
         async for _ in room.channel.unary_stream(method, serialize, answer)(messages[0]):
             pass

@@ -21,6 +21,13 @@ class Route(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROUTE_FULL_CONTEXT: _ClassVar[Route]
     ROUTE_NONE: _ClassVar[Route]
 
+class Reader(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    READER_UNSPECIFIED: _ClassVar[Reader]
+    READER_INDEXED: _ClassVar[Reader]
+    READER_STREAMING: _ClassVar[Reader]
+    READER_PUBLISHED: _ClassVar[Reader]
+
 class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FINISH_REASON_UNSPECIFIED: _ClassVar[FinishReason]
@@ -33,13 +40,17 @@ ROUTE_INFINI_RETRI: Route
 ROUTE_CRAG: Route
 ROUTE_FULL_CONTEXT: Route
 ROUTE_NONE: Route
+READER_UNSPECIFIED: Reader
+READER_INDEXED: Reader
+READER_STREAMING: Reader
+READER_PUBLISHED: Reader
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_STOP: FinishReason
 FINISH_REASON_LENGTH: FinishReason
 FINISH_REASON_CANCELLED: FinishReason
 
 class QueryRequest(_message.Message):
-    __slots__ = ("corpus", "query", "route", "cartridge", "generation_config", "budget", "request_id")
+    __slots__ = ("corpus", "query", "route", "cartridge", "generation_config", "budget", "request_id", "reader")
     CORPUS_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +58,7 @@ class QueryRequest(_message.Message):
     GENERATION_CONFIG_FIELD_NUMBER: _ClassVar[int]
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    READER_FIELD_NUMBER: _ClassVar[int]
     corpus: str
     query: str
     route: Route
@@ -54,7 +66,8 @@ class QueryRequest(_message.Message):
     generation_config: GenerationConfig
     budget: Budget
     request_id: str
-    def __init__(self, corpus: _Optional[str] = ..., query: _Optional[str] = ..., route: _Optional[_Union[Route, str]] = ..., cartridge: _Optional[str] = ..., generation_config: _Optional[_Union[GenerationConfig, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    reader: Reader
+    def __init__(self, corpus: _Optional[str] = ..., query: _Optional[str] = ..., route: _Optional[_Union[Route, str]] = ..., cartridge: _Optional[str] = ..., generation_config: _Optional[_Union[GenerationConfig, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., request_id: _Optional[str] = ..., reader: _Optional[_Union[Reader, str]] = ...) -> None: ...
 
 class Budget(_message.Message):
     __slots__ = ("max_prompt_tokens",)
@@ -194,3 +207,75 @@ class ExplainRouteRequest(_message.Message):
     QUERY_FIELD_NUMBER: _ClassVar[int]
     query: QueryRequest
     def __init__(self, query: _Optional[_Union[QueryRequest, _Mapping]] = ...) -> None: ...
+
+class RetrieveRequest(_message.Message):
+    __slots__ = ("query", "max_candidates")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    MAX_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    query: QueryRequest
+    max_candidates: int
+    def __init__(self, query: _Optional[_Union[QueryRequest, _Mapping]] = ..., max_candidates: _Optional[int] = ...) -> None: ...
+
+class RetrieveResponse(_message.Message):
+    __slots__ = ("route", "evidence", "candidates", "search_time")
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_TIME_FIELD_NUMBER: _ClassVar[int]
+    route: RouteDecision
+    evidence: _containers.RepeatedCompositeFieldContainer[Evidence]
+    candidates: _containers.RepeatedCompositeFieldContainer[Evidence]
+    search_time: _duration_pb2.Duration
+    def __init__(self, route: _Optional[_Union[RouteDecision, _Mapping]] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., candidates: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., search_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class QueryTextRequest(_message.Message):
+    __slots__ = ("question", "text")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    question: TextQuery
+    text: str
+    def __init__(self, question: _Optional[_Union[TextQuery, _Mapping]] = ..., text: _Optional[str] = ...) -> None: ...
+
+class TextQuery(_message.Message):
+    __slots__ = ("query", "generation_config", "budget", "reader")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    READER_FIELD_NUMBER: _ClassVar[int]
+    query: str
+    generation_config: GenerationConfig
+    budget: Budget
+    reader: Reader
+    def __init__(self, query: _Optional[str] = ..., generation_config: _Optional[_Union[GenerationConfig, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., reader: _Optional[_Union[Reader, str]] = ...) -> None: ...
+
+class QueryTextResponse(_message.Message):
+    __slots__ = ("progress", "evidence", "delta", "summary")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    progress: ReadingProgress
+    evidence: EvidenceList
+    delta: TextDelta
+    summary: QueryResponse
+    def __init__(self, progress: _Optional[_Union[ReadingProgress, _Mapping]] = ..., evidence: _Optional[_Union[EvidenceList, _Mapping]] = ..., delta: _Optional[_Union[TextDelta, _Mapping]] = ..., summary: _Optional[_Union[QueryResponse, _Mapping]] = ...) -> None: ...
+
+class ReadingProgress(_message.Message):
+    __slots__ = ("sentences", "tokens")
+    SENTENCES_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    sentences: int
+    tokens: int
+    def __init__(self, sentences: _Optional[int] = ..., tokens: _Optional[int] = ...) -> None: ...
+
+class CountTokensRequest(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    def __init__(self, text: _Optional[str] = ...) -> None: ...
+
+class CountTokensResponse(_message.Message):
+    __slots__ = ("token_count",)
+    TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    token_count: int
+    def __init__(self, token_count: _Optional[int] = ...) -> None: ...

@@ -50,6 +50,21 @@ class QueryServiceStub:
                 request_serializer=longmemory_dot_v1_dot_query__pb2.ExplainRouteRequest.SerializeToString,
                 response_deserializer=longmemory_dot_v1_dot_query__pb2.RouteDecision.FromString,
                 _registered_method=True)
+        self.Retrieve = channel.unary_unary(
+                '/longmemory.v1.QueryService/Retrieve',
+                request_serializer=longmemory_dot_v1_dot_query__pb2.RetrieveRequest.SerializeToString,
+                response_deserializer=longmemory_dot_v1_dot_query__pb2.RetrieveResponse.FromString,
+                _registered_method=True)
+        self.QueryText = channel.stream_stream(
+                '/longmemory.v1.QueryService/QueryText',
+                request_serializer=longmemory_dot_v1_dot_query__pb2.QueryTextRequest.SerializeToString,
+                response_deserializer=longmemory_dot_v1_dot_query__pb2.QueryTextResponse.FromString,
+                _registered_method=True)
+        self.CountTokens = channel.unary_unary(
+                '/longmemory.v1.QueryService/CountTokens',
+                request_serializer=longmemory_dot_v1_dot_query__pb2.CountTokensRequest.SerializeToString,
+                response_deserializer=longmemory_dot_v1_dot_query__pb2.CountTokensResponse.FromString,
+                _registered_method=True)
 
 
 class QueryServiceServicer:
@@ -77,6 +92,27 @@ class QueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Retrieve(self, request, context):
+        """Evidence alone: what an answer would be given, and what was ranked behind it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryText(self, request_iterator, context):
+        """Answers from a text that is sent along and not kept: the question first, then the text in pieces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountTokens(self, request, context):
+        """How many tokens of the served model a text has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +130,21 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.ExplainRoute,
                     request_deserializer=longmemory_dot_v1_dot_query__pb2.ExplainRouteRequest.FromString,
                     response_serializer=longmemory_dot_v1_dot_query__pb2.RouteDecision.SerializeToString,
+            ),
+            'Retrieve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Retrieve,
+                    request_deserializer=longmemory_dot_v1_dot_query__pb2.RetrieveRequest.FromString,
+                    response_serializer=longmemory_dot_v1_dot_query__pb2.RetrieveResponse.SerializeToString,
+            ),
+            'QueryText': grpc.stream_stream_rpc_method_handler(
+                    servicer.QueryText,
+                    request_deserializer=longmemory_dot_v1_dot_query__pb2.QueryTextRequest.FromString,
+                    response_serializer=longmemory_dot_v1_dot_query__pb2.QueryTextResponse.SerializeToString,
+            ),
+            'CountTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTokens,
+                    request_deserializer=longmemory_dot_v1_dot_query__pb2.CountTokensRequest.FromString,
+                    response_serializer=longmemory_dot_v1_dot_query__pb2.CountTokensResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +229,87 @@ class QueryService:
             '/longmemory.v1.QueryService/ExplainRoute',
             longmemory_dot_v1_dot_query__pb2.ExplainRouteRequest.SerializeToString,
             longmemory_dot_v1_dot_query__pb2.RouteDecision.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Retrieve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/longmemory.v1.QueryService/Retrieve',
+            longmemory_dot_v1_dot_query__pb2.RetrieveRequest.SerializeToString,
+            longmemory_dot_v1_dot_query__pb2.RetrieveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryText(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/longmemory.v1.QueryService/QueryText',
+            longmemory_dot_v1_dot_query__pb2.QueryTextRequest.SerializeToString,
+            longmemory_dot_v1_dot_query__pb2.QueryTextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/longmemory.v1.QueryService/CountTokens',
+            longmemory_dot_v1_dot_query__pb2.CountTokensRequest.SerializeToString,
+            longmemory_dot_v1_dot_query__pb2.CountTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""Measurements that are committed: one command each, one JSON file of results each."""

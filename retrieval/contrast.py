@@ -1,0 +1,62 @@
+"""From attention to scores: what sets a sentence apart from all others, question token by token.
+
+A question token's attention to a sentence is the odds of the sentence's best key against the prompt's
+opening, whose first token takes the attention that nothing deserves. A token that finds something
+everywhere ("the", "who") tells nothing, so each token's row is standardised over all sentences, as an
+inverse document frequency would; what asks nothing then needs no null question to be taken off.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+CAP = 8.0  # standard deviations: one token that stands out must not outvote all others
+REACH = 3  # sentences to either side that a sentence is read among
+AMONG = 2.0  # weight of the neighbourhood beside the sentence's own words
+
+
+def contrast(best: NDArray[np.float32], document_of: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Scores [S] from `best` [R, S]: for each of R (head, question token) pairs the largest logit in
+    each sentence, less the opening's log-sum-exp. A sentence scores by itself and among the `REACH`
+    sentences around it within its document: a question's words seldom all stand in one sentence.
+    The scores of parts of R add up to those of the whole.
+    """
+    if not best.size:
+        return np.zeros(best.shape[1], dtype=np.float32)
+    own = odds(best)
+    return _standing_out(own) + AMONG * _standing_out(neighbourhood(own, document_of))
+
+
+def odds(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How a key stands against the prompt's opening, 0..1: the softmax of the two alone."""
+    result: NDArray[np.float32] = np.reciprocal(
+        1 + np.exp(-np.clip(logits, -30.0, 30.0)), dtype=np.float32
+    )
+    return result
+
+
+def neighbourhood(
+    values: NDArray[np.float32], document_of: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """The largest of `values` [R, S] (none negative) within `REACH` columns of one document."""
+    widest = values.copy()
+    for distance in range(1, min(REACH, len(document_of) - 1) + 1):
+        same = document_of[distance:] == document_of[:-distance]
+        behind, before = values[:, distance:] * same, values[:, :-distance] * same
+        np.maximum(widest[:, :-distance], behind, out=widest[:, :-distance])
+        np.maximum(widest[:, distance:], before, out=widest[:, distance:])
+    return widest
+
+
+def standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Zero mean and unit deviation along the last axis; what does not vary is 0 everywhere."""
+    centred = values - values.mean(axis=-1, keepdims=True)
+    deviation = centred.std(axis=-1, keepdims=True)
+    result: NDArray[np.float32] = np.divide(
+        centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-12
+    )
+    return result
+
+
+def _standing_out(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    summed: NDArray[np.float32] = np.minimum(standardised(values), CAP).sum(axis=0)
+    return summed

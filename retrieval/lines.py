@@ -1,0 +1,26 @@
+"""Sentences on their way to a reader, and what a reader makes of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from retrieval.packing import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A sentence as it is read: its number in the text, its words, and its first character's place."""
+
+    sentence: int
+    text: str
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a reader found: `evidence` in document order under the budget, the best of everything that
+    was ranked, best first, and the lines of both by their numbers.
+    """
+
+    evidence: Sequence[Candidate] = ()
+    ranking: Sequence[Candidate] = ()
+    lines: Mapping[int, Line] = field(default_factory=dict)

@@ -1,0 +1,51 @@
+"""A prepared prompt to the events of its answer."""
+
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from engine.generation import FinishReason, GenerationRequest
+from engine.sampling import SamplingParams
+from service.answers import Delta, Summary, Usage
+from service.model_thread import ModelThread
+from service.routes import PreparedContext
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When a question arrived, when its turn came, and when its prompt was ready; monotonic seconds."""
+
+    arrived: float
+    began: float
+    ready: float
+
+
+async def generate(
+    thread: ModelThread, prepared: PreparedContext, sampling: SamplingParams, times: Times
+) -> AsyncGenerator[Delta | Summary]:
+    """The text of an answer as it comes, and last what it cost; closing the iterator ends it."""
+    request = GenerationRequest(uuid.uuid4().hex, prepared.prompt, prepared.prefix, sampling)
+    first, tokens, finish, lead = 0.0, 0, FinishReason.STOP, prepared.lead
+    async with aclosing(thread.generate(request)) as pieces:
+        async for piece in pieces:
+            first = first or time.monotonic() - times.arrived
+            tokens += 1
+            finish = piece.finish or finish
+            if piece.text:
+                text = f"{lead} {piece.text.lstrip()}" if lead else piece.text
+                yield Delta(text, (piece.token,))
+                lead = ""
+    yield Summary(
+        finish,
+        Usage(
+            prompt_tokens=len(prepared.prompt),
+            prefix_tokens=prepared.prefix.length if prepared.prefix else 0,
+            output_tokens=tokens,
+            queue_seconds=times.began - times.arrived,
+            prepare_seconds=times.ready - times.began,
+            first_token_seconds=first,
+            total_seconds=time.monotonic() - times.arrived,
+        ),
+    )
