@@ -35,6 +35,9 @@ check: $(VENV)/.installed  ## lint, types, proto lint, drift of generated code
 	$(BIN)/buf lint protos
 	$(BIN)/python -m pytest tests/protos tests/test_layers.py
 
+bench: setup  ## one benchmark: make bench NAME=retrieval QUESTIONS=FOLDER
+	$(BIN)/python -m benchmarks.$(NAME) --data $(DATA) $(if $(QUESTIONS),--questions $(QUESTIONS))
+
 protos: $(VENV)/.installed  ## generate code from protos/longmemory/v1/*.proto
 	$(BIN)/python -m grpc_tools.protoc -I protos -I protos/third_party \
 		--python_out=protos --pyi_out=protos --grpc_python_out=protos $(PROTOS)

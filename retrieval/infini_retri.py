@@ -4,8 +4,8 @@
 * `StreamingReader` (retrieval/streaming.py) reads a text of any length once and keeps its best lines.
 * `PublishedReader` (retrieval/published.py) is the algorithm as its authors describe it.
 
-The first two end alike: the best lines are read again together, in document order, with the question
-behind them, and the heads of that second reading decide what is evidence.
+The first two end alike: the best lines are evidence by the scores of the first reading, or are read
+again together, in document order, with the question behind them, and judged by both readings.
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,9 @@ class ReadingSettings:
 
     shortlist: int = 384
     evidence: int = 256
-    share: float = 0.35
+    share: float = 0.6
     ranked: int = 100  # candidates that are named, read twice or not
+    again: bool = False  # whether the shortlist is read again, together with the question
 
     def __post_init__(self) -> None:
         if not 0 < self.evidence <= self.shortlist:
@@ -85,8 +86,14 @@ def conclude(
     question: str,
     settings: ReadingSettings,
 ) -> Findings:
-    """Ranked lines (best first, with their scores) to evidence: read the best again, and pack."""
-    read = second.read(lines, scores, question, settings.shortlist)
+    """Ranked lines (best first, with their scores) to evidence: read the best again if so set, pack."""
+    if settings.again:
+        read = second.read(lines, scores, question, settings.shortlist)
+    else:
+        read = [
+            Candidate(line.sentence, float(score), second.cost(line))
+            for line, score in zip(lines, scores, strict=True)
+        ]
     behind = [
         Candidate(line.sentence, 0.0, second.cost(line))
         for line in lines

@@ -57,6 +57,12 @@ class Service:
         model = LanguageModel.load(config.engine)
         embedder = Embedder.load(device=model.device.type)
         heads = retrieval_heads(model, layout.calibrations)
+        if not heads.calibrated:
+            _log.warning(
+                "attention heads are not calibrated for this model: all heads of its middle layers "
+                "are asked; run `longmemory calibrate`",
+                model=model.name,
+            )
         recipe = WindowReader(model, embedder, heads).recipe
         windows = WindowShelf(layout.windows, recipe)
         reopen_unindexed(corpora, Catalogs(layout.catalogs), recipe.digest)

@@ -8,6 +8,7 @@ from service.cli import cartridge as cli_cartridge
 from service.cli import corpus as cli_corpus
 from service.cli import jobs as cli_jobs
 from service.cli.ask import ask
+from service.cli.calibrate import calibrate
 from service.cli.doctor_command import doctor
 from service.cli.evaluate import app as evaluate_app
 from service.cli.read import read
@@ -27,6 +28,7 @@ app.command("ask")(ask)
 app.command("read")(read)
 app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(evaluate_app, name="evaluate")
+app.command("calibrate")(calibrate)
 app.command("doctor")(doctor)
 
 

@@ -1,0 +1,95 @@
+"""A benchmark's result as it is committed: command, machine, versions, rows and a flat headline."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("longmemory", "torch", "transformers", "faiss-cpu", "numpy", "bm25s")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a piece of work took: seconds of the clock and of all cores, and the peak memory in MiB."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    peak_mib: float
+
+
+class Meter:
+    """Measures from its making on; the peak is the whole process', from its start."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> Cost:
+        """What was spent so far."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        return Cost(wall, cpu, peak)
+
+
+def write_result(
+    name: str, rows: Sequence[Mapping[str, object]], headline: Mapping[str, float | None]
+) -> Path:
+    """Writes `results/NAME.json`; a figure of the headline that was not measured is null."""
+    result = {
+        "benchmark": name,
+        "command": shlex.join(["python", "-m", *_module(), *sys.argv[1:]]),
+        "when": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "versions": versions(),
+        "headline": {key: _rounded(value) for key, value in headline.items()},
+        "rows": [{key: _rounded(value) for key, value in row.items()} for row in rows],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _module() -> list[str]:
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    return [spec.name] if spec else [str(getattr(main, "__file__", "?"))]
+
+
+def _rounded(value: object) -> object:
+    return round(value, 4) if isinstance(value, float) else value
