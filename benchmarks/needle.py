@@ -1,0 +1,98 @@
+"""Needles by a server of its own: recall of what was planted, answers, and what a search takes.
+
+`python -m benchmarks.needle --data .work/data` writes `results/needle.json`. It can be ended and
+begun again: finished cells are kept in the data folder.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, median
+
+from benchmarks.record import write_result
+from evaluation.haystack import read_haystack
+from evaluation.needle_suite import Length, NeedleGrid, parse_length
+from evaluation.rows import Row
+from evaluation.runs import Progress, Run, characters_of_tokens
+from evaluation.server_process import running_server
+from service.client.connection import Client
+from service.client.types import Route
+
+LABELS = ("4k", "32k", "128k", "1m")
+
+
+def measured_length(client: Client, label: str, source: str) -> Length:
+    """A length in tokens as characters of this source."""
+    tokens, _ = parse_length(label)
+    texts = [text for _, text in read_haystack(source, tokens * 5).documents]
+    return Length(label, characters_of_tokens(client, texts, tokens))
+
+
+def row_of(label: str, route: str, cells: Sequence[Row]) -> dict[str, object]:
+    """The figures of one length by one route."""
+    return {
+        "length": label,
+        "route": route,
+        "cells": len(cells),
+        "failed": sum(bool(cell.error) for cell in cells),
+        "recall": mean(cell.recall or 0.0 for cell in cells),
+        "right": mean(cell.is_right for cell in cells),
+        "first": mean(cell.rank == 1 for cell in cells),
+        "prompt_tokens": mean(cell.prompt_tokens for cell in cells),
+        "search_ms": 1000 * median(cell.prepare_seconds for cell in cells),
+        "first_token_seconds": median(cell.first_token_seconds for cell in cells),
+        "total_seconds": median(cell.total_seconds for cell in cells),
+    }
+
+
+def headline(rows: Sequence[dict[str, object]]) -> dict[str, float | None]:
+    """Flat figures of the infini_retri route; null for a length that was not run."""
+    own = {row["length"]: row for row in rows if row["route"] == Route.INFINI_RETRI.value}
+
+    def figure(label: str, name: str) -> float | None:
+        return float(str(own[label][name])) if label in own else None
+
+    return {
+        **{f"recall_{label}": figure(label, "recall") for label in LABELS},
+        **{f"answers_{label}": figure(label, "right") for label in LABELS},
+        "search_ms_128k": figure("128k", "search_ms"),
+        "search_ms_1m": figure("1m", "search_ms"),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.needle", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--lengths", default="4k,32k,128k")
+    parser.add_argument("--depths", type=int, default=10)
+    parser.add_argument("--routes", default="infini_retri,crag")
+    parser.add_argument("--haystack", default="essays+stdlib")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    folder = given.data / "bench-needle"
+    routes = [Route(name) for name in given.routes.split(",")]
+    labels = given.lengths.split(",")
+
+    def say(step: Progress) -> None:
+        print(f"{step.done} cells, {step.doing}", flush=True)
+
+    with (
+        running_server(given.data, given.data / "logs" / "bench.log") as address,
+        Client(address) as client,
+    ):
+        lengths = tuple(measured_length(client, label, given.haystack) for label in labels)
+        grid = NeedleGrid(lengths, given.depths, given.seed, given.haystack)
+        run = Run(client, grid, routes, folder)
+        run.go(say)
+    cells = run.rows.read()
+    rows = [
+        row_of(label, route.value, own) | {"source": grid.description["source"]}
+        for label in labels
+        for route in routes
+        if (own := [c for c in cells if c.labels["length"] == label and c.route == route.value])
+    ]
+    print(write_result("needle", rows, headline(rows)))
+
+
+if __name__ == "__main__":
+    main()
