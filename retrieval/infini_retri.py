@@ -28,15 +28,19 @@ Text = TypeVar("Text", contravariant=True)
 
 @dataclass(frozen=True, slots=True)
 class ReadingSettings:
-    """Budgets in tokens: `shortlist` is read a second time, `evidence` of it is kept; `share` of the
-    best score is the least that counts as evidence, since what lies below is noise to a small model.
+    """Budgets in tokens: `evidence` is what a prompt may have of it; `share` of the best score is the
+    least that counts, since what lies below is noise to a small model.
+
+    With `again` the best `shortlist` tokens are read a second time, together with the question. It is
+    off by default: beside the embedder's cosine it costs answers (of 60 Natural Questions the 135M
+    model has 16 right with it and 20 without); where attention is all there is, it lifts recall.
     """
 
     shortlist: int = 384
     evidence: int = 256
     share: float = 0.6
     ranked: int = 100  # candidates that are named, read twice or not
-    again: bool = False  # whether the shortlist is read again, together with the question
+    again: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.evidence <= self.shortlist:

@@ -30,6 +30,7 @@ from service.state.content import ContentStore, examine
 from service.state.corpora import Corpora
 from service.state.database import Database
 from service.state.index_catalog import Catalog, Catalogs
+from service.text_answering import TextAnswerer
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Room:
     indexer: Indexer
     catalogs: Catalogs
     answerer: MemoryAnswerer
+    text_answerer: TextAnswerer
 
     def write(self, text: str, document_id: str = "a.txt") -> None:
         """Stores a document of the corpus `books`."""
@@ -112,4 +114,7 @@ def build(folder: Path, model: LanguageModel, embedder: Embedder, **changes: Any
     admission = Admission(config.limits.max_queue)
     answerer = MemoryAnswerer(config, corpora, shelf, library, routes, thread, room, admission)
     indexer = Indexer(reader, windows, catalogs, corpora, content)
-    return Room(layout, content, corpora, shelf, library, thread, indexer, catalogs, answerer)
+    texts = TextAnswerer(routes, thread, room, admission)
+    return Room(
+        layout, content, corpora, shelf, library, thread, indexer, catalogs, answerer, texts
+    )

@@ -1,7 +1,7 @@
 """Questions to a real library, index and tiny model in one process: what is refused, what is held."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from engine.prompts import Prompter
 from engine.sampling import SamplingParams
 from retrieval.crag import CragSettings
 from retrieval.infini_retri import ReadingSettings
-from service.answers import Decision, Delta, Question, Route, Summary
+from service.answers import Decision, Delta, Question, Reading, ReadSoFar, Route, Summary
 from service.errors import ServiceError, fail
 from service.limits import Limits
+from service.text_answering import TextQuestion
 
 ASKED = "Who keeps the lamp of the harbor?"
 SHORT = SamplingParams(max_tokens=6)
@@ -272,3 +273,93 @@ async def test_settings_of_retrieval_reach_the_prompt(
     for route in (Route.CRAG, Route.INFINI_RETRI):
         small, large = [await r.events(question(route)) for r in (narrow, room)]
         assert small[-1].usage.prompt_tokens < large[-1].usage.prompt_tokens
+
+
+@pytest.mark.parametrize("reading", list(Reading))
+async def test_every_reader_finds_evidence_in_a_corpus(room: Room, reading: Reading) -> None:
+    decision, evidence, *_ = await room.events(question(Route.INFINI_RETRI, reading=reading))
+    texts = {document.id: document.text for document in room.resident().index.documents}
+    assert decision.route is Route.INFINI_RETRI
+    assert evidence
+    assert all(texts[piece.document][piece.start : piece.end] == piece.text for piece in evidence)
+
+
+async def test_the_published_reader_is_refused_a_long_corpus(
+    make_room: Callable[..., Room], handbook: str
+) -> None:
+    room = make_room(limits=Limits(max_published_tokens=50))
+    room.corpora.create("books")
+    room.write(handbook[:2000])
+    room.index()
+    asked = question(Route.INFINI_RETRI, reading=Reading.PUBLISHED)
+    assert await room.reason(asked) == "CONTEXT_TOO_LONG"
+    assert await room.events(question(Route.INFINI_RETRI, reading=Reading.STREAMING))
+
+
+async def test_evidence_is_retrieved_without_an_answer(room: Room) -> None:
+    decision, found = await room.answerer.retrieve(question())
+    assert decision.route is Route.INFINI_RETRI
+    ranked = [(piece.document, piece.start) for piece in found.ranking]
+    assert len(ranked) == len(set(ranked)) > len(found.evidence) > 0
+    _, clustered = await room.answerer.retrieve(question(Route.CRAG))
+    assert [piece.score for piece in clustered.ranking] == sorted(
+        (piece.score for piece in clustered.ranking), reverse=True
+    )
+    for route in (Route.NONE, Route.FULL_CONTEXT, Route.CARTRIDGE):
+        with pytest.raises(ServiceError) as caught:
+            await room.answerer.retrieve(question(route))
+        assert caught.value.reason == "INVALID_VALUE"
+
+
+async def pieces(text: str, size: int) -> AsyncIterator[str]:
+    for start in range(0, len(text), size):
+        yield text[start : start + size]
+
+
+async def read_text(room: Room, text: str, size: int = 1000, **changes: Any) -> list[Any]:
+    asked = TextQuestion(ASKED, sampling=SHORT, **changes)
+    return [event async for event in room.text_answerer.answer(asked, pieces(text, size))]
+
+
+async def test_a_text_that_is_sent_along_is_read_and_answered_from(
+    room: Room, handbook: str
+) -> None:
+    events = await read_text(room, handbook)
+    progress = [event for event in events if isinstance(event, ReadSoFar)]
+    evidence, *deltas, summary = events[len(progress) :]
+
+    assert progress == sorted(progress, key=lambda step: step.tokens)
+    assert progress[-1].sentences > 50
+    assert evidence
+    assert all(handbook[piece.start : piece.end] == piece.text for piece in evidence)
+    assert all(isinstance(delta, Delta) for delta in deltas)
+    assert isinstance(summary, Summary)
+    assert summary.usage.prompt_tokens > 0
+    assert (await read_text(room, handbook, size=77))[-1].usage.prompt_tokens > 0
+    assert room.corpora.get("books").id == "books"  # nothing was registered beside it
+
+
+@pytest.mark.parametrize("text", ["", "  \n "])
+async def test_a_text_without_a_sentence_is_refused(room: Room, text: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        await read_text(room, text)
+    assert caught.value.reason == "TEXT_EMPTY"
+
+
+async def test_a_text_that_outlasts_its_deadline_is_refused(room: Room, handbook: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        await read_text(room, handbook, deadline=time.monotonic() - 1)
+    assert caught.value.reason == "DEADLINE_PASSED"
+
+
+async def test_a_question_is_answered_while_a_text_is_being_read(room: Room, handbook: str) -> None:
+    async def endless() -> AsyncIterator[str]:
+        while True:
+            yield handbook
+
+    reading = room.text_answerer.answer(TextQuestion(ASKED, sampling=SHORT), endless())
+    await anext(reading)
+    assert await room.events(question(Route.CRAG))
+    assert isinstance(await anext(reading), ReadSoFar)
+    await reading.aclose()
+    assert room.answerer._admission.under_way == 0

@@ -157,3 +157,42 @@ def test_a_cancelled_answer_ends_and_the_one_beside_it_is_whole(
     assert caught.value.code() is grpc.StatusCode.CANCELLED
     reader.join(PATIENCE)
     assert texts == [alone]
+
+
+def test_a_text_that_is_not_registered_is_asked_by_the_command_line(
+    server: Server, handbook: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "book.md"
+    path.write_text(handbook, encoding="utf-8")
+    corpora = server.json("corpus", "ls")
+    told = server.json("read", str(path), ASKED, "--max-tokens", "4")
+
+    assert told["answer"]
+    assert told["usage"]["output_tokens"] == 4
+    assert told["evidence"]
+    for piece in told["evidence"]:
+        assert handbook[piece["start"] : piece["end"]] == piece["text"]
+    assert server.json("corpus", "ls") == corpora
+
+
+def test_needles_are_evaluated_by_the_command_line(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "hay").mkdir()
+    (tmp_path / "hay" / "rain.txt").write_text("Rain fell on the pier all day. " * 300)
+    out = tmp_path / "out"
+    arguments = (
+        "evaluate", "needle", "--lengths", "5kc", "--depths", "2", "--kinds", "fact,several",
+        "--routes", "infini_retri,none", "--haystack", str(tmp_path / "hay"), "--out", str(out),
+    )  # fmt: skip
+    summary = server.json(*arguments)
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+    assert len(rows) == 2 * 2 * 2
+    assert {row["labels"]["depth"] for row in rows} == {0, 100}
+    assert all((row["recall"] is None) == (row["route"] == "none") for row in rows)
+    assert [route["count"] for route in summary["routes"]] == [4, 4]
+    assert "<html" in (out / "report.html").read_text()
+    assert json.loads((out / "summary.json").read_text())["routes"] == summary["routes"]
+    assert (out / "heat_map_infini_retri_right.png").read_bytes()[:4] == b"\x89PNG"
+
+    server.json(*arguments)
+    assert len((out / "results.jsonl").read_text().splitlines()) == len(rows)
