@@ -38,7 +38,7 @@ class ReadingSettings:
 
     shortlist: int = 384
     evidence: int = 256
-    share: float = 0.6
+    share: float = 0.7
     ranked: int = 100  # candidates that are named, read twice or not
     again: bool = False
 

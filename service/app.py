@@ -111,6 +111,8 @@ def run_server(config: ServiceConfig) -> None:
         ServiceError: DATA_FOLDER_LOCKED where another server has the data folder.
         ValueError: the address would open the service to other machines.
     """
+    # Whoever starts a server reads one line of its output; a log there would fill the pipe and stop it.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     listening = ServerConfig(config.listen, config.insecure)
     config.data.mkdir(parents=True, exist_ok=True)
     service = Service(config)
