@@ -32,6 +32,8 @@ def running_server(data: Path, log: Path) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(30)
+            assert process.stdout is not None
+            process.stdout.close()
 
 
 def _address(process: "subprocess.Popen[str]", log: Path) -> str:
