@@ -10,22 +10,14 @@ from pathlib import Path
 from statistics import mean, median
 
 from benchmarks.record import write_result
-from evaluation.haystack import read_haystack
-from evaluation.needle_suite import Length, NeedleGrid, parse_length
+from evaluation.needle_suite import NeedleGrid
 from evaluation.rows import Row
-from evaluation.runs import Progress, Run, characters_of_tokens
+from evaluation.runs import Progress, Run, measured_length
 from evaluation.server_process import running_server
 from service.client.connection import Client
 from service.client.types import Route
 
 LABELS = ("4k", "32k", "128k", "1m")
-
-
-def measured_length(client: Client, label: str, source: str) -> Length:
-    """A length in tokens as characters of this source."""
-    tokens, _ = parse_length(label)
-    texts = [text for _, text in read_haystack(source, tokens * 5).documents]
-    return Length(label, characters_of_tokens(client, texts, tokens))
 
 
 def row_of(label: str, route: str, cells: Sequence[Row]) -> dict[str, object]:
@@ -84,9 +76,9 @@ def main() -> None:
         grid = NeedleGrid(lengths, given.depths, given.seed, given.haystack)
         run = Run(client, grid, routes, folder)
         run.go(say)
-    cells = run.rows.read()
+    cells, source = run.rows.read(), grid.description["source"]
     rows = [
-        row_of(label, route.value, own) | {"source": grid.description["source"]}
+        row_of(label, route.value, own) | {"source": source}
         for label in labels
         for route in routes
         if (own := [c for c in cells if c.labels["length"] == label and c.route == route.value])

@@ -4,38 +4,14 @@ import importlib.metadata
 import json
 import os
 import platform
-import resource
 import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("longmemory", "torch", "transformers", "faiss-cpu", "numpy", "bm25s")
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a piece of work took: seconds of the clock and of all cores, and the peak memory in MiB."""
-
-    wall_seconds: float
-    cpu_seconds: float
-    peak_mib: float
-
-
-class Meter:
-    """Measures from its making on; the peak is the whole process', from its start."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def read(self) -> Cost:
-        """What was spent so far."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
-        return Cost(wall, cpu, peak)
 
 
 def write_result(

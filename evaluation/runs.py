@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.haystack import read_haystack
+from evaluation.needle_suite import Length, parse_length
 from evaluation.rows import Row, RowFile
 from evaluation.scenes import Gold, Probe, Scene, Suite
 from service.client.connection import Client, ClientError
@@ -124,6 +126,15 @@ def _rank(gold: Sequence[Gold], ranking: Sequence[Evidence]) -> int | None:
         if any(place.is_in(piece.document, piece.text) for place in gold):
             return len(seen) if by_document else number
     return None
+
+
+def measured_length(client: Client, label: str, source: str) -> Length:
+    """A length as people write it, as characters of this source. Raises ValueError, HaystackError."""
+    count, unit = parse_length(label)
+    if unit == "tokens":
+        texts = [text for _, text in read_haystack(source, count * 5).documents]
+        count = characters_of_tokens(client, texts, count)
+    return Length(label.strip().lower(), count)
 
 
 def characters_of_tokens(client: Client, texts: Sequence[str], tokens: int) -> int:

@@ -9,7 +9,7 @@ again together, in document order, with the question behind them, and judged by 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -91,18 +91,14 @@ def conclude(
     settings: ReadingSettings,
 ) -> Findings:
     """Ranked lines (best first, with their scores) to evidence: read the best again if so set, pack."""
+    read = candidates = [
+        Candidate(line.sentence, float(score), second.cost(line))
+        for line, score in zip(lines, scores, strict=True)
+    ]
     if settings.again:
         read = second.read(lines, scores, question, settings.shortlist)
-    else:
-        read = [
-            Candidate(line.sentence, float(score), second.cost(line))
-            for line, score in zip(lines, scores, strict=True)
-        ]
-    behind = [
-        Candidate(line.sentence, 0.0, second.cost(line))
-        for line in lines
-        if line.sentence not in {one.sentence for one in read}
-    ]
+    known = {one.sentence for one in read}
+    behind = [replace(one, score=0.0) for one in candidates if one.sentence not in known]
     ranking = [*sorted(read, key=lambda c: (-c.score, c.sentence)), *behind]
     named = {line.sentence: line for line in lines}
     return Findings(pack(read, settings.evidence, settings.share), ranking, named)

@@ -5,7 +5,7 @@ nothing of them is stored but what the question's tokens found in each line. Wha
 judged against the lines read so far, so the scores of those kept are brought up to date as it goes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,9 +87,8 @@ class Reading:
         self._totals, self._cosines = RunningMoments(1), RunningMoments(1)
         nothing = np.zeros((rows, 0), np.float32)
         self._kept = _Seen([], nothing, nothing, np.zeros(0, np.float32))
-        self._recent = (
-            self._kept
-        )  # lines whose neighbourhood may still grow, behind some that are done
+        # Lines whose neighbourhood may still grow, behind some that are done.
+        self._recent = self._kept
         self._done = 0  # lines at the front of `_recent` that are counted already
         self.num_lines = 0
         self.num_tokens = 0
@@ -236,9 +235,3 @@ def _whole(
         i for i, line in enumerate(owners) if i == 0 or line.sentence != owners[i - 1].sentence
     ]
     return [owners[i] for i in starts], np.maximum.reduceat(best, starts, axis=1)
-
-
-def lines_of(texts: Iterable[str]) -> Iterator[Line]:
-    """Sentences as lines, numbered."""
-    for number, text in enumerate(texts):
-        yield Line(number, text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,12 +16,21 @@ from service.cli.output import (
     print_json,
     print_table,
 )
-from service.client.types import AnswerEvent, Decision, Delta, Evidence, Reader, Route, Summary
+from service.client.types import (
+    AnswerEvent,
+    Decision,
+    Delta,
+    Evidence,
+    Reader,
+    Route,
+    Summary,
+    TextEvent,
+)
 
 if TYPE_CHECKING:
     from service.client.query import AskOptions
 
-ENDS = {
+_ENDS = {
     "length": "the answer was cut at its token limit; give more with --max-tokens",
     "cancelled": "the answer was cut by the time limit; give more with --timeout",
 }
@@ -66,10 +75,11 @@ def ask(
             print_json(answer.as_json() | signals)
         else:
             events = client.ask_stream(name, question, route, timeout=timeout, **options)
-            _print_answer(events, explain)
+            print_answer(events, explain)
 
 
-def _print_answer(events: Iterator[AnswerEvent], explain: bool) -> None:
+def print_answer(events: Iterable[AnswerEvent | TextEvent], explain: bool) -> None:
+    """The text as it comes; with `explain` the decision before it, evidence and cost behind it."""
     evidence: tuple[Evidence, ...] = ()
     for event in events:
         match event:
@@ -80,10 +90,10 @@ def _print_answer(events: Iterator[AnswerEvent], explain: bool) -> None:
             case Summary():
                 typer.echo()
                 if explain:
-                    print_evidence(evidence)
-                    print_usage(event)
-                if event.finish in ENDS:
-                    note(ENDS[event.finish])
+                    _print_evidence(evidence)
+                    _print_usage(event)
+                if event.finish in _ENDS:
+                    note(_ENDS[event.finish])
             case tuple():
                 evidence = event
 
@@ -106,7 +116,7 @@ def _print_decision(decision: Decision) -> None:
     typer.echo()
 
 
-def print_evidence(evidence: tuple[Evidence, ...]) -> None:
+def _print_evidence(evidence: tuple[Evidence, ...]) -> None:
     if evidence:
         typer.echo()
         rows = [
@@ -120,7 +130,7 @@ def print_evidence(evidence: tuple[Evidence, ...]) -> None:
         print_table(("score", "evidence", "text"), rows)
 
 
-def print_usage(summary: Summary) -> None:
+def _print_usage(summary: Summary) -> None:
     usage = summary.usage
     note(
         f"{usage.prompt_tokens} prompt + {usage.prefix_tokens} prefix + {usage.output_tokens} new "

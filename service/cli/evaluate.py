@@ -22,6 +22,7 @@ from service.cli.output import (
 from service.client.types import ErrorReport, Route
 
 if TYPE_CHECKING:
+    from evaluation.runs import Run
     from evaluation.scenes import Suite
     from evaluation.summary import Summary
     from service.client.connection import Client
@@ -66,18 +67,11 @@ def needle(
     """Facts planted at every depth of texts of every length."""
 
     def make(client: Client) -> Suite:
-        from evaluation.haystack import read_haystack
-        from evaluation.needle_suite import Length, NeedleGrid, parse_length
+        from evaluation.needle_suite import NeedleGrid
         from evaluation.needles import KINDS, read_needles
-        from evaluation.runs import characters_of_tokens
+        from evaluation.runs import measured_length
 
-        made = []
-        for label in lengths.lower().split(","):
-            count, unit = parse_length(label)
-            if unit == "tokens":
-                texts = [text for _, text in read_haystack(haystack, count * 5).documents]
-                count = characters_of_tokens(client, texts, count)
-            made.append(Length(label.strip(), count))
+        made = [measured_length(client, label, haystack) for label in lengths.split(",")]
         own = tuple(read_needles(needles)) if needles else ()
         chosen = tuple(kinds.split(",")) if kinds else KINDS
         return NeedleGrid(tuple(made), depths, seed, haystack, chosen, own)
@@ -119,16 +113,11 @@ def ruler(
     """RULER's retrieval tasks, made anew from a seed."""
 
     def make(client: Client) -> Suite:
-        from evaluation.haystack import read_haystack
-        from evaluation.needle_suite import parse_length
         from evaluation.ruler import RulerSuite
-        from evaluation.runs import characters_of_tokens
+        from evaluation.runs import measured_length
 
-        count, unit = parse_length(length)
-        if unit == "tokens":
-            texts = [text for _, text in read_haystack(haystack, count * 5).documents]
-            count = characters_of_tokens(client, texts, count)
-        return RulerSuite(seed, count, length.lower(), samples, haystack)
+        measured = measured_length(client, length, haystack)
+        return RulerSuite(seed, measured.characters, measured.label, samples, haystack)
 
     _run(make, routes, out, "RULER retrieval tasks", server, as_json)
 
@@ -193,7 +182,7 @@ def _routes(names: str, as_json: bool) -> list[Route]:
     return [Route(name) for name in chosen]
 
 
-def _follow(run: object, as_json: bool) -> None:
+def _follow(run: Run, as_json: bool) -> None:
     from rich.console import Console
     from rich.progress import (
         Progress,
@@ -203,9 +192,7 @@ def _follow(run: object, as_json: bool) -> None:
     )
 
     from evaluation.runs import Progress as Step
-    from evaluation.runs import Run
 
-    assert isinstance(run, Run)
     columns = (SpinnerColumn(), TextColumn("{task.completed} cells, {task.description}"))
     bar = Progress(
         *columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True, disable=as_json
@@ -220,24 +207,23 @@ def _follow(run: object, as_json: bool) -> None:
 
 
 def _conclude(
-    client: Client, suite: Suite, run: object, out: Path, title: str, seconds: float
+    client: Client, suite: Suite, run: Run, out: Path, title: str, seconds: float
 ) -> Summary:
     from evaluation.report import RunInfo, write_report
-    from evaluation.runs import Run, command_line, today
+    from evaluation.runs import command_line, today
     from evaluation.summary import summarise
 
-    assert isinstance(run, Run)
     info = client.info()
     served = {
         "model": info.model_name,
         "device": f"{info.device}, {info.dtype}",
         "version": info.version,
     }
-    rows = run.rows.read()
+    rows, description = run.rows.read(), suite.description
     ranked = any(row.rank is not None for row in rows)
-    summary = summarise(rows, suite.grouped_by, ranked, suite.description, served)
+    summary = summarise(rows, suite.grouped_by, ranked, description, served)
     about = RunInfo(
-        suite.name, title, command_line(sys.argv[1:]), served, suite.description, seconds, today()
+        suite.name, title, command_line(sys.argv[1:]), served, description, seconds, today()
     )
     text = json.dumps(summary.as_json() | {"command": about.command}, indent=1)
     (out / "summary.json").write_text(text + "\n", encoding="utf-8")

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.ask import ENDS, print_evidence, print_usage
+from service.cli.ask import print_answer
 from service.cli.output import (
     DEFAULT_SERVER,
     JsonOption,
     ServerOption,
     connected,
-    note,
     print_json,
 )
-from service.client.types import Delta, Evidence, ReadSoFar, Summary, TextEvent
+from service.client.types import Delta, ReadSoFar, Summary, TextEvent
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -55,7 +54,7 @@ def read(
         if as_json:
             print_json(as_one(rest))
         else:
-            _print(rest, explain)
+            print_answer(rest, explain)
 
 
 def pieces(path: str) -> Iterator[str]:
@@ -104,20 +103,3 @@ def _past_reading(events: Iterator[TextEvent], say: Any) -> Iterator[TextEvent]:
 def _with_first(first: TextEvent, rest: Iterator[TextEvent]) -> Iterator[TextEvent]:
     yield first
     yield from rest
-
-
-def _print(events: Iterable[TextEvent], explain: bool) -> None:
-    evidence: tuple[Evidence, ...] = ()
-    for event in events:
-        match event:
-            case Delta():
-                typer.echo(event.text, nl=False)
-            case Summary():
-                typer.echo()
-                if explain:
-                    print_evidence(evidence)
-                    print_usage(event)
-                if event.finish in ENDS:
-                    note(ENDS[event.finish])
-            case tuple():
-                evidence = event
