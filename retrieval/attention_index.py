@@ -75,21 +75,6 @@ class AttentionScorer:
             result.append(AskedHeads(rows.cpu(), opening.cpu()))
         return result
 
-    def window_keys(self, batch: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-        """Keys of several windows' tokens at the stored heads, read at once: [G, tokens, D] each."""
-        opening = self._prompter.opening_ids()
-        keys = self.model.keys([[*opening, *ids] for ids in batch], self.heads.layers)
-        places = self.heads.kv_heads(self._group)
-        return [
-            torch.stack(
-                [
-                    keys[layer][i, head, len(opening) : len(opening) + len(ids)]
-                    for layer, head in places
-                ]
-            )
-            for i, ids in enumerate(batch)
-        ]
-
     def best_logits(
         self,
         asked: Sequence[AskedHeads],

@@ -23,7 +23,15 @@ def contrast(best: NDArray[np.float32], document_of: NDArray[np.int32]) -> NDArr
     if not best.size:
         return np.zeros(best.shape[1], dtype=np.float32)
     own = odds(best)
-    return _standing_out(own) + AMONG * _standing_out(neighbourhood(own, document_of))
+    return combined(standardised(own), standardised(neighbourhood(own, document_of)))
+
+
+def combined(own: NDArray[np.float32], among: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores [S] of sentences by themselves and by their neighbourhoods, both standardised [R, S]."""
+    total: NDArray[np.float32] = np.minimum(own, CAP).sum(axis=0) + AMONG * np.minimum(
+        among, CAP
+    ).sum(axis=0)
+    return total
 
 
 def odds(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -55,8 +63,3 @@ def standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
         centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-12
     )
     return result
-
-
-def _standing_out(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    summed: NDArray[np.float32] = np.minimum(standardised(values), CAP).sum(axis=0)
-    return summed

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from engine.embedding import Embedder
 from engine.prompts import Prompter
 from retrieval.attention_index import AttentionScorer
-from retrieval.contrast import AMONG, CAP, REACH, neighbourhood, odds
+from retrieval.contrast import REACH, combined, neighbourhood, odds
 from retrieval.infini_retri import ReadingSettings, conclude
 from retrieval.lines import Findings, Line
-from retrieval.quantised_keys import quantise
 from retrieval.running import RunningMoments
 from retrieval.second_reading import SecondReading
+from retrieval.window_index import read_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,10 @@ class Reading:
         )
 
     def _read_windows(self, windows: Sequence["_Window"]) -> None:
-        keys = self._scorer.window_keys([window.ids for window in windows])
+        scorer = self._scorer
+        keys = read_keys(scorer.model, scorer.heads, [window.ids for window in windows])
         counts = np.array([len(part) for window in windows for part in window.parts], np.int32)
-        best = self._scorer.best_logits(self._asked, [quantise(one) for one in keys], counts)
+        best = scorer.best_logits(self._asked, keys, counts)
         owners = [line for window in windows for line in window.lines]
         lines, best = _whole(owners, best)
         self.num_lines += len(lines)
@@ -161,10 +162,7 @@ class Reading:
         self._kept = every.take(np.sort(best))
 
     def _contrast(self, seen: _Seen) -> NDArray[np.float32]:
-        own = np.minimum(self._own.standardised(seen.own), CAP).sum(axis=0)
-        among = np.minimum(self._among.standardised(seen.among), CAP).sum(axis=0)
-        total: NDArray[np.float32] = own + AMONG * among
-        return total
+        return combined(self._own.standardised(seen.own), self._among.standardised(seen.among))
 
     def _fused(self, seen: _Seen) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = self._totals.standardised(self._contrast(seen)[None])[0]

@@ -61,7 +61,6 @@ class WindowReader:
         self.model, self.embedder, self.heads = model, embedder, heads
         self.size = WindowSize()
         self.group = model.geometry.heads // model.geometry.kv_heads
-        self._opening = Prompter(model).opening_ids()
 
     @property
     def recipe(self) -> IndexRecipe:
@@ -88,11 +87,24 @@ class WindowReader:
         return ids, np.bincount(owner, minlength=len(spans)).astype(np.int32)
 
     def keys(self, ids: Sequence[int]) -> QuantisedKeys:
-        """The keys of a window's tokens at the stored heads, read behind the prompt's opening."""
-        tap = self.model.tap([*self._opening, *ids], self.heads.layers)
-        first = len(self._opening)
-        places = self.heads.kv_heads(self.group)
-        return quantise(torch.stack([tap.keys[layer][head, first:] for layer, head in places]))
+        """The keys of a window's tokens at the stored heads."""
+        return read_keys(self.model, self.heads, [ids])[0]
+
+
+def read_keys(
+    model: LanguageModel, heads: RetrievalHeads, batch: Sequence[Sequence[int]]
+) -> list[QuantisedKeys]:
+    """Keys of several windows' tokens at the heads searched, read at once behind the opening."""
+    opening = Prompter(model).opening_ids()
+    keys = model.keys([[*opening, *ids] for ids in batch], heads.layers)
+    places = heads.kv_heads(model.geometry.heads // model.geometry.kv_heads)
+    first = len(opening)
+    return [
+        quantise(
+            torch.stack([keys[layer][i, head, first : first + len(ids)] for layer, head in places])
+        )
+        for i, ids in enumerate(batch)
+    ]
 
 
 class WindowShelf:

@@ -15,7 +15,7 @@ from retrieval.contrast import contrast
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.heads import RetrievalHeads
 from retrieval.quantised_keys import QuantisedKeys
-from retrieval.window_index import WindowReader
+from retrieval.window_index import WindowReader, read_keys
 from retrieval.windows import Window, WindowSize, cut_windows
 
 SIZE = WindowSize(60, 120)
@@ -158,15 +158,14 @@ def test_a_sentence_without_a_token_of_its_own_scores_nothing(model: LanguageMod
 def test_keys_of_several_windows_read_at_once_are_those_read_alone(
     family_model: LanguageModel, handbook: str
 ) -> None:
-    scorer = AttentionScorer(family_model, HEADS, SIZE.most)
     reader = WindowReader(family_model, StubEmbedder(), HEADS)  # type: ignore[arg-type]
     texts = [handbook[:300], handbook[300:340], handbook[340:900]]
     batch = [family_model.encode(text) for text in texts]
 
-    for ids, keys in zip(batch, scorer.window_keys(batch), strict=True):
+    for ids, keys in zip(batch, read_keys(family_model, HEADS, batch), strict=True):
         alone = reader.keys(ids).restored()
-        assert keys.shape == alone.shape
-        torch.testing.assert_close(keys.float(), alone, atol=3e-2, rtol=3e-2)
+        assert keys.values.shape == alone.shape
+        torch.testing.assert_close(keys.restored(), alone, atol=3e-2, rtol=3e-2)
 
 
 def test_an_empty_index_has_no_scores(model: LanguageModel) -> None:

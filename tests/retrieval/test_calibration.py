@@ -78,7 +78,7 @@ def test_the_scores_of_a_head_are_those_that_the_index_would_give(model: Languag
     from retrieval.attention_index import AttentionScorer
     from retrieval.contrast import contrast
     from retrieval.heads import RetrievalHeads
-    from retrieval.quantised_keys import quantise
+    from retrieval.window_index import read_keys
 
     text = planted(8)
     found = calibration._search_scores(model, text, SETTINGS, lambda _: None)
@@ -90,7 +90,7 @@ def test_the_scores_of_a_head_are_those_that_the_index_would_give(model: Languag
         if windows[-1] and len(windows[-1]) + len(ids) > SETTINGS.window:
             windows.append([])
         windows[-1].extend(ids)
-    keys = [quantise(scorer.window_keys([ids])[0]) for ids in windows]
+    keys = [read_keys(model, scorer.heads, [ids])[0] for ids in windows]
     counts = np.array([len(ids) for ids in encoded], np.int32)
     best = scorer.best_logits(scorer.ask(text.facts[3][1]), keys, counts)
     expected = contrast(best, np.zeros(60, np.int32))

@@ -15,10 +15,10 @@ from retrieval.contrast import contrast, standardised
 from retrieval.heads import RetrievalHeads
 from retrieval.infini_retri import ReadingSettings
 from retrieval.lines import Line
-from retrieval.quantised_keys import quantise
 from retrieval.running import RunningMoments
 from retrieval.second_reading import SecondReading
 from retrieval.streaming import StreamingReader, StreamingSettings
+from retrieval.window_index import read_keys
 
 QUESTION = "When is the lamp lit?"
 HEADS = RetrievalHeads((Head(1, 0), Head(2, 3)), (Head(2, 1),), dense=0.5)
@@ -54,7 +54,7 @@ def plain_scores(model: LanguageModel, text: Sequence[Line]) -> np.ndarray:  # t
         if windows[-1] and len(windows[-1]) + len(ids) > MOST:
             windows.append([])
         windows[-1].extend(ids)
-    keys = [quantise(scorer.window_keys([ids])[0]) for ids in windows]
+    keys = [read_keys(model, scorer.heads, [ids])[0] for ids in windows]
     best = scorer.best_logits(scorer.ask(QUESTION), keys, np.array(counts, np.int32))
     return contrast(best, np.zeros(len(text), np.int32))
 
