@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 
-from benchmarks.record import write_result
+from benchmarks.record import recorded, write_result
 from evaluation.needle_suite import NeedleGrid
 from evaluation.rows import Row
 from evaluation.runs import Progress, Run, measured_length
@@ -38,7 +38,9 @@ def row_of(label: str, route: str, cells: Sequence[Row]) -> dict[str, object]:
 
 
 def headline(rows: Sequence[dict[str, object]]) -> dict[str, float | None]:
-    """Flat figures of the infini_retri route; null for a length that was not run."""
+    """Flat figures of the infini_retri route, and those of the benchmarks `streaming` and `package`;
+    null for what was not run.
+    """
     own = {row["length"]: row for row in rows if row["route"] == Route.INFINI_RETRI.value}
 
     def figure(label: str, name: str) -> float | None:
@@ -49,6 +51,14 @@ def headline(rows: Sequence[dict[str, object]]) -> dict[str, float | None]:
         **{f"answers_{label}": figure(label, "right") for label in LABELS},
         "search_ms_128k": figure("128k", "search_ms"),
         "search_ms_1m": figure("1m", "search_ms"),
+        **{
+            f"{name}_streaming_{label}": recorded("streaming", f"{name}_{label}")
+            for label in LABELS
+            for name in ("recall", "answers")
+        },
+        "peak_extra_mb_streaming_1m": recorded("streaming", "peak_extra_mib_1m"),
+        "cpu_ratio_streaming_vs_package": recorded("package", "cpu_ratio_streaming_vs_package"),
+        "cpu_ratio_indexed_vs_package": recorded("package", "cpu_ratio_indexed_vs_package"),
     }
 
 
@@ -72,7 +82,9 @@ def main() -> None:
         running_server(given.data, given.data / "logs" / "bench.log") as address,
         Client(address) as client,
     ):
-        lengths = tuple(measured_length(client, label, given.haystack) for label in labels)
+        lengths = tuple(
+            measured_length(client.count_tokens, label, given.haystack) for label in labels
+        )
         grid = NeedleGrid(lengths, given.depths, given.seed, given.haystack)
         run = Run(client, grid, routes, folder)
         run.go(say)

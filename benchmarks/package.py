@@ -18,6 +18,7 @@ from statistics import mean
 import torch
 
 from benchmarks.bench_corpora import Bench
+from benchmarks.memory import peak_mib, reset_peak
 from benchmarks.record import write_result
 from engine.generation import GenerationRequest, generate_text
 from engine.prompts import Prompter
@@ -27,7 +28,7 @@ from evaluation.needle_suite import Length, NeedleGrid
 from evaluation.scenes import Probe
 from retrieval.infini_retri import ReadingSettings
 from retrieval.lines import Findings
-from retrieval.readers import Readers, corpus_lines
+from retrieval.readers import Readers
 
 CHARACTERS_PER_TOKEN = 4.3  # of essays, with this model's tokenizer
 ANSWER_TOKENS = 32
@@ -93,7 +94,7 @@ class Ours:
         began = time.process_time()
         index = self.bench.index([case.text])
         indexing = time.process_time() - began
-        lines = list(corpus_lines(index))
+        lines = list(index.lines())
         question, settings = case.probe.question, ReadingSettings()
         made = [
             self._row(
@@ -112,11 +113,13 @@ class Ours:
         found: Findings = read()  # type: ignore[operator]
         reading = time.process_time() - cpu
         texts = [found.lines[c.sentence].text for c in found.evidence]
+        quote = self.prompter.quote
         prompt = (
             *self.prompter.context_ids(texts),
-            *self.prompter.question_ids(case.probe.question),
+            *self.prompter.question_ids(case.probe.question, quote),
         )
-        request = GenerationRequest("one", prompt, None, SamplingParams(max_tokens=ANSWER_TOKENS))
+        sampling = SamplingParams(max_tokens=ANSWER_TOKENS, stop=quote.stop)
+        request = GenerationRequest("one", prompt, None, sampling)
         (answer,) = generate_text(self.bench.model, [request])
         return {
             "case": case.id,
@@ -129,20 +132,6 @@ class Ours:
             "reading_cpu_seconds": reading,
             "peak_mib": peak_mib(),
         }
-
-
-def reset_peak() -> None:
-    """Begins the peak of resident memory anew, where the kernel allows it."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
-def peak_mib() -> float:
-    """The peak of resident memory since the last reset."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def peer_row(case: Case, told: dict) -> dict[str, object]:  # type: ignore[type-arg]

@@ -33,6 +33,15 @@ def write_result(
     return path
 
 
+def recorded(name: str, figure: str) -> float | None:
+    """A figure of another benchmark's headline as it was written last; None where it has none."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return None
+    value = json.loads(path.read_text(encoding="utf-8"))["headline"].get(figure)
+    return None if value is None else float(value)
+
+
 def machine() -> dict[str, object]:
     """What the figures were measured on."""
     return {

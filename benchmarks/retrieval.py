@@ -1,4 +1,4 @@
-"""Recall of gold passages: lexical, dense, attention over stored keys, and what is fused of them.
+"""Recall of gold passages: lexical, dense, attention over stored keys, and what is made of them.
 
 Every row is the same passages and questions. A passage ranks by its best sentence. `python -m
 benchmarks.retrieval --data .work/data --questions FOLDER` writes `results/retrieval.json`.
@@ -6,7 +6,7 @@ benchmarks.retrieval --data .work/data --questions FOLDER` writes `results/retri
 
 import argparse
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import bm25s
@@ -16,90 +16,144 @@ from rich.progress import track
 
 from benchmarks.bench_corpora import Bench, GoldSet, read_musique, read_nq
 from benchmarks.record import write_result
+from engine.attention import Head
 from retrieval.attention_index import AttentionScorer
-from retrieval.contrast import contrast, odds, standardised
+from retrieval.calibration import NULL
+from retrieval.contrast import CAP, contrast, odds, standardised
 from retrieval.corpus_index import CorpusIndex
-from retrieval.lines import Line
-from retrieval.second_reading import SecondReading
+from retrieval.infini_retri import ReadingSettings
+from retrieval.readers import Readers
 
 CUTS = (1, 5, 10)
-SHORTLIST = 14  # passages that the second reading has in one window
-ROOM = 2600  # tokens for them
-
-Leg = Callable[[int, str], NDArray[np.float32]]  # question number and text to scores of passages
+Scores = NDArray[np.float32]
 
 
 class Legs:
-    """Every way to score the passages of one set."""
+    """Every way to score the passages of one set by one search, nothing read again."""
 
     def __init__(self, bench: Bench, gold: GoldSet, index: CorpusIndex) -> None:
         self.bench, self.gold, self.index = bench, gold, index
         self.scorer = AttentionScorer(bench.model, bench.heads, bench.reader.size.most)
-        self.second = SecondReading(bench.model, bench.heads)
-        edges = np.diff(index.document_of, prepend=-1)
-        self._starts = np.flatnonzero(edges)
+        self._heads = [head for own in self.scorer.sharing.values() for head in own]
         self._lexical = bm25s.BM25()
         self._lexical.index(_words(gold.passages), show_progress=False)
+        self._null = odds(self._best(NULL)).mean(axis=0)
         self.seconds: dict[str, list[float]] = {"ask": [], "search": []}
 
-    def all(self, questions: int) -> dict[str, list[NDArray[np.float32]]]:
+    def all(self, questions: int) -> dict[str, list[Scores]]:
         """Scores [passages] of each question by each leg."""
-        found: dict[str, list[NDArray[np.float32]]] = {}
+        found: dict[str, list[Scores]] = {}
         for question in track(self.gold.questions[:questions], self.gold.name, transient=True):
             for name, scores in self._legs(question).items():
                 found.setdefault(name, []).append(scores)
         return found
 
-    def _legs(self, question: str) -> dict[str, NDArray[np.float32]]:
+    def _legs(self, question: str) -> dict[str, Scores]:
         index, began = self.index, time.perf_counter()
         asked = self.scorer.ask(question)
         read = time.perf_counter()
         best = self.scorer.best_logits(asked, index.keys, index.token_counts)
-        attention = contrast(best, index.document_of)
+        attention = contrast(best, index.document_of).scores
         dense = index.vectors @ self.bench.embedder.embed([question])[0]
         self.seconds["ask"].append(read - began)
         self.seconds["search"].append(time.perf_counter() - read)
-        apart = np.minimum(standardised(odds(best)), 8.0).sum(axis=0)
-        last = self.bench.heads.search[-1]
         weight = self.bench.heads.dense
-        both = standardised(attention) + weight * standardised(dense)
-        passages = {
+        sentences = {
             "attention": attention,
-            "attention, without standardising": odds(best).sum(axis=0),
-            "attention, without neighbours": apart,
-            f"attention, head {last.layer}.{last.head} alone": self._of_last_head(best),
+            "attention, without standardising": odds(best).mean(axis=0),
+            "attention, less the null question": odds(best).mean(axis=0) - self._null,
+            "attention, without neighbours": np.minimum(standardised(odds(best)), CAP).sum(axis=0),
+            **self._by_head(best),
             "dense": dense,
-            "attention + dense": both,
+            "attention + dense": standardised(attention) + weight * standardised(dense),
         }
-        scored = {name: self._of_passages(scores) for name, scores in passages.items()}
+        scored = {name: of_passages(index, scores) for name, scores in sentences.items()}
         lexical = self._lexical.get_scores(_words([question])[0]).astype(np.float32)
         scored["bm25"] = lexical
         scored["attention + bm25"] = standardised(scored["attention"]) + standardised(lexical)
-        scored["attention + dense + bm25"] = standardised(
-            scored["attention + dense"]
-        ) + 0.5 * standardised(lexical)
+        fused = standardised(scored["attention + dense"])
+        scored["attention + dense + bm25"] = fused + 0.5 * standardised(lexical)
         return scored
 
-    def _of_last_head(self, best: NDArray[np.float32]) -> NDArray[np.float32]:
-        rows = len(best) // len(self.bench.heads.search)
-        return contrast(best[-rows:], self.index.document_of)
+    def _by_head(self, best: Scores) -> dict[str, Scores]:
+        """Each head alone, and all but each."""
+        alone = [
+            contrast(rows, self.index.document_of).scores
+            for rows in np.split(best, len(self._heads))
+        ]
+        total = np.sum(alone, axis=0)
+        return {
+            **{
+                f"attention, {_named(h)} alone": own
+                for h, own in zip(self._heads, alone, strict=True)
+            },
+            **{
+                f"attention, without {_named(h)}": total - own
+                for h, own in zip(self._heads, alone, strict=True)
+            },
+        }
 
-    def _of_passages(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = np.maximum.reduceat(scores, self._starts)
-        return found
+    def _best(self, question: str) -> Scores:
+        index = self.index
+        return self.scorer.best_logits(self.scorer.ask(question), index.keys, index.token_counts)
 
-    def read_again(self, number: int, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The best passages together in one window, their order by both readings."""
-        order = np.argsort(-scores, kind="stable")[:SHORTLIST]
-        lines = [Line(int(i), self.gold.passages[i]) for i in order]
-        given = standardised(scores)[order]
-        read = self.second.read(lines, given, self.gold.questions[number], ROOM)
-        result: NDArray[np.float32] = (
-            scores - scores.max() - 1.0
-        )  # behind those that were read again
-        for candidate in read:
-            result[candidate.sentence] = candidate.score
-        return result
+
+class Readings:
+    """The indexed reader as the service has it, with and without the embedder, by several rules."""
+
+    def __init__(self, bench: Bench, gold: GoldSet, index: CorpusIndex) -> None:
+        self.gold, self.index = gold, index
+        rule = ReadingSettings()
+        always = replace(rule, again=1.0, further=0.0)
+        self.ways = {
+            "read again always": always,
+            "two rounds always": replace(always, further=1.0),
+            "by the rule": rule,
+        }
+        alone = replace(bench.heads, dense=0.0)
+        self.readers = {
+            "attention": Readers(bench.model, alone, None, bench.reader.size).indexed,
+            "attention + dense": Readers(
+                bench.model, bench.heads, bench.embedder, bench.reader.size
+            ).indexed,
+        }
+
+    def rows(self, questions: int) -> list[dict[str, object]]:
+        """Recall by each reader and rule over the first questions, and what a question takes."""
+        rows = []
+        for legs, reader in self.readers.items():
+            for way, settings in self.ways.items():
+                leg, scores, rounds = f"{legs}, {way}", [], []
+                wall, cpu = time.perf_counter(), time.process_time()
+                for question in track(
+                    self.gold.questions[:questions], f"{self.gold.name}: {leg}", transient=True
+                ):
+                    found = reader.read(self.index, question, settings)
+                    ranked = np.full(len(self.index), -np.inf, np.float32)
+                    for place, one in enumerate(found.ranking):
+                        ranked[one.sentence] = -place
+                    scores.append(of_passages(self.index, ranked))
+                    rounds.append(found.rounds)
+                rows.append(
+                    _row(self.gold, leg, scores)
+                    | {
+                        "wall_seconds": (time.perf_counter() - wall) / len(scores),
+                        "cpu_seconds": (time.process_time() - cpu) / len(scores),
+                        "second_round": float(np.mean(np.array(rounds) == 2)),
+                    }
+                )
+        return rows
+
+
+def of_passages(index: CorpusIndex, scores: Scores) -> Scores:
+    """A document's score is its best sentence's."""
+    starts = np.flatnonzero(np.diff(index.document_of, prepend=-1))
+    found: Scores = np.maximum.reduceat(scores, starts)
+    return found
+
+
+def _named(head: Head) -> str:
+    return f"head {head.layer}.{head.head}"
 
 
 def _words(texts: list[str] | tuple[str, ...]) -> list[list[str]]:
@@ -122,22 +176,12 @@ def recall(scores: list[NDArray[np.float32]], gold: GoldSet) -> dict[str, float]
     }
 
 
-def measure(bench: Bench, gold: GoldSet, questions: int, again: int) -> list[dict[str, object]]:
-    """One row a leg."""
+def measure(bench: Bench, gold: GoldSet, questions: int, read: int) -> list[dict[str, object]]:
+    """One row a leg; `read` questions are read as the service reads them."""
     index = bench.index(gold.passages)
     legs = Legs(bench, gold, index)
-    found = legs.all(questions)
-    rows: list[dict[str, object]] = [
-        {"set": gold.name, "leg": name, "questions": len(scores), **recall(scores, gold)}
-        for name, scores in found.items()
-    ]
-    plain = found["attention"][:again]
-    reread = [
-        legs.read_again(i, scores) for i, scores in enumerate(track(plain, "again", transient=True))
-    ]
-    for name, scores in (("attention", plain), ("attention, read again", reread)):
-        leg = f"{name} (first {again})"
-        rows.append({"set": gold.name, "leg": leg, "questions": again, **recall(scores, gold)})
+    rows = [_row(gold, name, scores) for name, scores in legs.all(questions).items()]
+    rows += Readings(bench, gold, index).rows(min(read, questions))
     for name, seconds in legs.seconds.items():
         took = float(np.median(seconds)) * 1000
         rows.append({"set": gold.name, "leg": f"{name} ms", "median": took})
@@ -145,38 +189,49 @@ def measure(bench: Bench, gold: GoldSet, questions: int, again: int) -> list[dic
     return rows
 
 
+def _row(gold: GoldSet, leg: str, scores: list[Scores]) -> dict[str, object]:
+    return {"set": gold.name, "leg": leg, "questions": len(scores), **recall(scores, gold)}
+
+
+HEADLINE = {
+    "nq_attention": ("nq", "attention"),
+    "nq_attention_read_again": ("nq", "attention, read again always"),
+    "nq_bm25": ("nq", "bm25"),
+    "nq_dense": ("nq", "dense"),
+    "nq_fused": ("nq", "attention + dense"),
+    "nq_fused_by_the_rule": ("nq", "attention + dense, by the rule"),
+    "musique_attention": ("musique", "attention"),
+    "musique_attention_read_again": ("musique", "attention, read again always"),
+    "musique_attention_two_rounds": ("musique", "attention, two rounds always"),
+    "musique_bm25": ("musique", "bm25"),
+    "musique_dense": ("musique", "dense"),
+    "musique_fused": ("musique", "attention + dense"),
+    "musique_fused_by_the_rule": ("musique", "attention + dense, by the rule"),
+}
+
+
+def headline(rows: list[dict[str, object]]) -> dict[str, float | None]:
+    """Recall at 1 and at 5 of the rows that people ask for."""
+    by_leg = {(row["set"], row["leg"]): row for row in rows}
+    return {
+        f"recall{cut}_{name}": float(str(by_leg[place][f"recall@{cut}"]))
+        for name, place in HEADLINE.items()
+        for cut in (1, 5)
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.retrieval", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--questions", type=Path, required=True, help="folder of the question sets")
     parser.add_argument("--most", type=int, default=1000)
-    parser.add_argument("--again", type=int, default=200, help="questions read a second time")
+    parser.add_argument("--read", type=int, default=200, help="questions read as the service does")
     parser.add_argument("--threads", type=int, default=0)
     given = parser.parse_args()
     bench = Bench.load(given.data, given.threads)
-    rows = measure(bench, read_nq(given.questions), given.most, given.again)
-    rows += measure(bench, read_musique(given.questions), given.most, min(100, given.again))
-
-    def figure(set_name: str, leg: str, cut: int) -> float:
-        return next(
-            float(str(row[f"recall@{cut}"]))
-            for row in rows
-            if row["set"] == set_name and row["leg"] == leg
-        )
-
-    again = f"attention, read again (first {given.again})"
-    headline = {
-        "recall5_nq_attention": figure("nq", "attention", 5),
-        "recall1_nq_attention": figure("nq", "attention", 1),
-        "recall5_nq_attention_read_again": figure("nq", again, 5),
-        "recall1_nq_attention_read_again": figure("nq", again, 1),
-        "recall5_nq_bm25": figure("nq", "bm25", 5),
-        "recall5_nq_fused": figure("nq", "attention + dense", 5),
-        "recall5_musique_attention": figure("musique", "attention", 5),
-        "recall5_musique_dense": figure("musique", "dense", 5),
-        "recall5_musique_fused": figure("musique", "attention + dense", 5),
-    }
-    print(write_result("retrieval", rows, headline))
+    rows = measure(bench, read_nq(given.questions), given.most, given.read)
+    rows += measure(bench, read_musique(given.questions), given.most, given.read)
+    print(write_result("retrieval", rows, headline(rows)))
     for row in rows:
         print(row)
 

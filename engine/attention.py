@@ -5,7 +5,6 @@ nothing has to be undone. At the deepest layer asked for it ends the pass: neith
 attention nor anything above it is computed, and the vocabulary projection never is.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,20 +65,3 @@ class Head:
 
     layer: int
     head: int
-
-
-def head_weights(
-    queries: dict[int, torch.Tensor], keys: dict[int, torch.Tensor], heads: Sequence[Head]
-) -> torch.Tensor:
-    """Softmax attention of every query row over all keys, for chosen heads.
-
-    `queries[layer]` is [heads, rows, dim], `keys[layer]` is [kv_heads, keys, dim]; no causal mask is
-    applied, so the rows must stand after all the keys. Returns [len(heads), rows, keys] in float32.
-    """
-    weights = []
-    for place in heads:
-        query, key = queries[place.layer], keys[place.layer]
-        group = query.shape[0] // key.shape[0]
-        scores = query[place.head].float() @ key[place.head // group].float().T
-        weights.append(torch.softmax(scores * query.shape[-1] ** -0.5, dim=-1))
-    return torch.stack(weights)

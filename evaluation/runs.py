@@ -128,19 +128,21 @@ def _rank(gold: Sequence[Gold], ranking: Sequence[Evidence]) -> int | None:
     return None
 
 
-def measured_length(client: Client, label: str, source: str) -> Length:
+def measured_length(count_tokens: Callable[[str], int], label: str, source: str) -> Length:
     """A length as people write it, as characters of this source. Raises ValueError, HaystackError."""
     count, unit = parse_length(label)
     if unit == "tokens":
         texts = [text for _, text in read_haystack(source, count * 5).documents]
-        count = characters_of_tokens(client, texts, count)
+        count = characters_of_tokens(count_tokens, texts, count)
     return Length(label.strip().lower(), count)
 
 
-def characters_of_tokens(client: Client, texts: Sequence[str], tokens: int) -> int:
-    """About how many characters of such texts have so many tokens of the served model."""
+def characters_of_tokens(
+    count_tokens: Callable[[str], int], texts: Sequence[str], tokens: int
+) -> int:
+    """About how many characters of such texts have so many tokens, by the tokens of a sample."""
     sample = texts[:: max(1, len(texts) // 16)][:16]
-    counted = sum(client.count_tokens(text) for text in sample)
+    counted = sum(count_tokens(text) for text in sample)
     return round(tokens * sum(map(len, sample)) / max(1, counted))
 
 

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.attention import Head
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Prompter
-from retrieval.contrast import contrast
+from retrieval.contrast import Contrast, contrast
 from retrieval.corpus_index import CorpusIndex
 from retrieval.heads import RetrievalHeads
 from retrieval.quantised_keys import QuantisedKeys
@@ -48,15 +49,15 @@ class AttentionScorer:
         self._group = model.geometry.heads // model.geometry.kv_heads
         self._prompter = Prompter(model)
 
-    def score(self, index: CorpusIndex, question: str) -> NDArray[np.float32]:
-        """One score a sentence, [len(index)]; larger is more relevant."""
+    def score(self, index: CorpusIndex, question: str) -> Contrast:
+        """One score a sentence; larger is more relevant."""
         asked = self.ask(question)
-        scores = np.zeros(len(index), dtype=np.float32)
+        found = Contrast(np.zeros(len(index), dtype=np.float32), 0.0)
         for start in range(0, max(len(one.rows) for one in asked), _ROWS):
             part = [one.part(start, start + _ROWS) for one in asked]
             best = self.best_logits(part, index.keys, index.token_counts)
-            scores += contrast(best, index.document_of)
-        return scores
+            found += contrast(best, index.document_of)
+        return found
 
     def ask(self, question: str) -> list[AskedHeads]:
         """The question's queries, one entry a stored KV head in their order."""
@@ -66,14 +67,25 @@ class AttentionScorer:
         )
         scale = self.model.geometry.head_dim**-0.5
         result = []
-        for layer, kv_head in self.heads.kv_heads(self._group):
-            sharing = range(kv_head * self._group, (kv_head + 1) * self._group)
-            own = [h.head for h in self.heads.search if h.layer == layer and h.head in sharing]
+        for (layer, kv_head), sharing in self.sharing.items():
+            own = [one.head for one in sharing]
             rows = tap.queries[layer][own, len(before) :].float().flatten(0, 1) * scale
             logits = rows @ self._opening.keys[layer, kv_head].float().T
             opening = torch.logsumexp(logits, dim=-1, keepdim=True)
             result.append(AskedHeads(rows.cpu(), opening.cpu()))
         return result
+
+    @property
+    def sharing(self) -> dict[tuple[int, int], list[Head]]:
+        """The heads that ask each stored (layer, KV head), both in the order of the rows of `ask`."""
+        return {
+            (layer, kv_head): [
+                one
+                for one in self.heads.search
+                if one.layer == layer and one.head // self._group == kv_head
+            ]
+            for layer, kv_head in self.heads.kv_heads(self._group)
+        }
 
     def best_logits(
         self,

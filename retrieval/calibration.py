@@ -3,27 +3,32 @@
 No labels are needed: each fact is a sentence and a question that it alone answers. Heads compete over
 all windows at once, since a head that wins within one window may lose among many. Heads are added one
 by one (as QRHead 2025 ranks them, but for what they add to those chosen) on half of the facts; the
-other half says how good the choice is.
+other half says how good the choice is, and what other ways to score would make of the same heads.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from engine.attention import Head, head_weights
+from engine.attention import Head
 from engine.embedding import Embedder
 from engine.model import LanguageModel
-from engine.prefix import KVPrefix
-from engine.prompts import Prompter
-from retrieval.contrast import contrast, standardised
+from retrieval.attention_index import AttentionScorer
+from retrieval.contrast import CAP, contrast, odds, standardised
 from retrieval.heads import RetrievalHeads, middle_heads
-from retrieval.second_reading import largest_in_each
+from retrieval.line_windows import LinePacker
+from retrieval.lines import Line
+from retrieval.packing import Candidate, pack
+from retrieval.quantised_keys import QuantisedKeys
+from retrieval.window_index import read_keys
 
 WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0)  # of the embedder's cosine, to choose from
+NULL = "N/A"  # a question that asks nothing
 _MARGIN = 3.0  # deviations above the next best beyond which a fact is found for sure
+
+Scores = NDArray[np.float32]  # [facts, sentences]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +41,14 @@ class PlantedText:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSettings:
-    """`layers` are the depths searched, as shares of all; at most `most` heads are kept."""
+    """`layers` are the depths searched, as shares of all; at most `most` heads are kept; `budget` is
+    the tokens of evidence that recall is measured at.
+    """
 
     layers: tuple[float, float] = (0.3, 0.85)
     most: int = 6
     window: int = 512
-    together: int = 12  # sentences read at once for the second reading
+    budget: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,7 @@ class Measured:
     name: str
     recall_at_1: float
     recall_at_5: float
+    recall_at_budget: float
     mrr: float
 
 
@@ -73,7 +81,8 @@ def calibrate(
     if len(text.facts) < 8:
         raise ValueError(f"{len(text.facts)} facts tell nothing about heads; plant at least 8")
     settings = settings or CalibrationSettings()
-    scores = _search_scores(model, text, settings, say)
+    read = _ReadText(model, text, settings, say)
+    scores = read.scores_of_heads(say)
     gold = np.array([sentence for sentence, _ in text.facts])
     train = np.arange(len(gold)) % 2 == 0
     search = _grow(scores, gold, train, settings.most)
@@ -83,114 +92,85 @@ def calibrate(
         WEIGHTS if embedder else (0.0,),
         key=lambda weight: _worth(attention + weight * cosines, gold, train),
     )
-    say("reading the facts together with their questions")
-    together = _reread_scores(model, text, settings)
-    reread = _grow(together, np.zeros(len(gold), np.int64), train, 2)
     middle = middle_heads(model.geometry.layers, model.geometry.heads)
-    known = [head for head in middle if head in scores]
-    rows = [
-        _measure("middle layers, all heads", _sum(scores, known), gold, ~train),
-        _measure("best single head", scores[search[0]], gold, ~train),
-        _measure("chosen heads", attention, gold, ~train),
-    ]
+    ways = {
+        "middle layers, all heads": _sum(scores, [head for head in middle if head in scores]),
+        "best single head": scores[search[0]],
+        "chosen heads": attention,
+        **read.other_ways(search),
+    }
     if embedder:
-        rows.append(_measure("embedder alone", cosines, gold, ~train))
-        rows.append(_measure("chosen heads + embedder", attention + dense * cosines, gold, ~train))
-    heads = RetrievalHeads(tuple(sorted(search)), tuple(sorted(reread)), dense, True)
-    return Calibration(heads, tuple(rows))
+        ways |= {"embedder alone": cosines, "chosen heads + embedder": attention + dense * cosines}
+    rows = [_measure(name, way, gold, ~train, read, settings.budget) for name, way in ways.items()]
+    return Calibration(RetrievalHeads(tuple(sorted(search)), dense, True), tuple(rows))
 
 
-def _layers(model: LanguageModel, settings: CalibrationSettings) -> list[int]:
-    first, last = (int(model.geometry.layers * share) for share in settings.layers)
-    return list(range(first, max(last, first + 1)))
+class _ReadText:
+    """The text's keys at every head of the depths searched, and how each head scores its sentences."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        text: PlantedText,
+        settings: CalibrationSettings,
+        say: Callable[[str], None],
+    ) -> None:
+        first, last = (int(model.geometry.layers * share) for share in settings.layers)
+        layers = range(first, max(last, first + 1))
+        every = tuple(Head(layer, h) for layer in layers for h in range(model.geometry.heads))
+        self._scorer = AttentionScorer(model, RetrievalHeads(every), settings.window)
+        self._questions = [question for _, question in text.facts]
+        packer = LinePacker(model, settings.window)
+        for number, sentence in enumerate(text.sentences):
+            packer.add(Line(number, sentence))
+        windows = packer.take_all()
+        self._keys: list[QuantisedKeys] = []
+        for number, window in enumerate(windows):
+            say(f"window {number + 1} of {len(windows)}")
+            self._keys += read_keys(model, self._scorer.heads, [window.ids])
+        self.counts = np.zeros(len(text.sentences), np.int32)
+        for window in windows:
+            for line, part in zip(window.lines, window.parts, strict=True):
+                self.counts[line.sentence] += len(part)
+
+    def scores_of_heads(self, say: Callable[[str], None]) -> dict[Head, Scores]:
+        """What each head makes of each fact's question."""
+        documents = np.zeros(len(self.counts), np.int32)
+        order = [head for own in self._scorer.sharing.values() for head in own]
+        found: dict[Head, list[NDArray[np.float32]]] = {head: [] for head in order}
+        for number, question in enumerate(self._questions):
+            say(f"question {number + 1} of {len(self._questions)}")
+            best = self._best(self._scorer, self._keys, question)
+            for head, rows in zip(order, np.split(best, len(order)), strict=True):
+                found[head].append(contrast(rows, documents).scores)
+        return {head: np.stack(rows) for head, rows in found.items()}
+
+    def other_ways(self, search: Sequence[Head]) -> dict[str, Scores]:
+        """The chosen heads, scored in ways that the readers do not take."""
+        chosen = AttentionScorer(
+            self._scorer.model, RetrievalHeads(tuple(sorted(search))), self._scorer.window
+        )
+        places = [list(self._scorer.sharing).index(place) for place in chosen.sharing]
+        keys = [QuantisedKeys(one.values[places], one.scales[places]) for one in self._keys]
+        nothing = odds(self._best(chosen, keys, NULL)).mean(axis=0)
+        plain, own = [], []
+        for question in self._questions:
+            found = odds(self._best(chosen, keys, question))
+            plain.append(found.mean(axis=0))
+            own.append(np.minimum(standardised(found), CAP).sum(axis=0))
+        return {
+            "chosen heads, without neighbours": np.stack(own),
+            "chosen heads, without standardising": np.stack(plain),
+            "chosen heads, less the null question": np.stack(plain) - nothing,
+        }
+
+    def _best(
+        self, scorer: AttentionScorer, keys: Sequence[QuantisedKeys], question: str
+    ) -> NDArray[np.float32]:
+        return scorer.best_logits(scorer.ask(question), keys, self.counts)
 
 
-@torch.inference_mode()
-def _search_scores(
-    model: LanguageModel,
-    text: PlantedText,
-    settings: CalibrationSettings,
-    say: Callable[[str], None],
-) -> dict[Head, NDArray[np.float32]]:
-    """For each head, every fact's score of every sentence: [facts, sentences]."""
-    layers, prompter = _layers(model, settings), Prompter(model)
-    opening = model.prefill(prompter.opening_ids())
-    keys, counts = _keys(model, text.sentences, layers, settings.window, say)
-    place = KVPrefix(opening.keys, opening.values, opening.length + settings.window)
-    before = prompter.asking_ids()
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    documents = np.zeros(len(counts), np.int32)
-    scale, group = model.geometry.head_dim**-0.5, model.geometry.heads // model.geometry.kv_heads
-    found: dict[Head, list[NDArray[np.float32]]] = {}
-    for number, (_, question) in enumerate(text.facts):
-        say(f"question {number + 1} of {len(text.facts)}")
-        ids = [*before, *prompter.asked_ids(question)]
-        tap = model.tap(ids, layers, place.query_offset, place)
-        for layer in layers:
-            rows = tap.queries[layer][:, len(before) :].float() * scale
-            for head in range(model.geometry.heads):
-                own = opening.keys[layer, head // group].float()
-                sink = torch.logsumexp(rows[head] @ own.T, dim=-1, keepdim=True)
-                logits = rows[head] @ keys[layer][head // group].float().T - sink
-                best = np.maximum.reduceat(logits.cpu().numpy(), starts, axis=1)
-                found.setdefault(Head(layer, head), []).append(contrast(best, documents))
-    return {head: np.stack(rows) for head, rows in found.items()}
-
-
-def _keys(
-    model: LanguageModel,
-    sentences: Sequence[str],
-    layers: Sequence[int],
-    window: int,
-    say: Callable[[str], None],
-) -> tuple[dict[int, torch.Tensor], list[int]]:
-    """Keys of all sentences' tokens by layer, [kv_heads, tokens, dim], and tokens a sentence."""
-    opening = Prompter(model).opening_ids()
-    encoded = [model.encode(f"{sentence}\n")[:window] for sentence in sentences]
-    windows: list[list[int]] = [[]]
-    for ids in encoded:
-        if windows[-1] and len(windows[-1]) + len(ids) > window:
-            windows.append([])
-        windows[-1].extend(ids)
-    parts: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
-    for number, ids in enumerate(windows):
-        say(f"window {number + 1} of {len(windows)}")
-        tap = model.tap([*opening, *ids], layers)
-        for layer in layers:
-            parts[layer].append(tap.keys[layer][:, len(opening) :].half())
-    joined = {layer: torch.cat(keys, dim=1) for layer, keys in parts.items()}
-    return joined, [len(ids) for ids in encoded]
-
-
-@torch.inference_mode()
-def _reread_scores(
-    model: LanguageModel, text: PlantedText, settings: CalibrationSettings
-) -> dict[Head, NDArray[np.float32]]:
-    """For each head, attention to each fact (column 0) and to others read with it and the question."""
-    layers, prompter = _layers(model, settings), Prompter(model)
-    opening, asking = prompter.context_ids([]), prompter.asking_ids()
-    chance = np.random.default_rng(0)
-    heads = [Head(layer, head) for layer in layers for head in range(model.geometry.heads)]
-    rows: list[NDArray[np.float32]] = []
-    for gold, question in text.facts:
-        others = [i for i in chance.permutation(len(text.sentences)) if i != gold]
-        order = chance.permutation([gold, *others[: settings.together - 1]])
-        parts = [prompter.line_ids(text.sentences[i])[:128] for i in order]
-        asked = prompter.asked_ids(question)
-        body = [token for part in parts for token in part]
-        ids = [*opening, *body, *asking, *asked]
-        tap = model.tap(ids, layers)
-        queries = {layer: tap.queries[layer][:, len(ids) - len(asked) :] for layer in layers}
-        keys = {layer: tap.keys[layer][:, : len(opening) + len(body)] for layer in layers}
-        weights = head_weights(queries, keys, heads)[:, :, len(opening) :]
-        paid = largest_in_each(weights, [len(part) for part in parts]).sum(axis=1)
-        place = int(np.flatnonzero(order == gold)[0])
-        rows.append(np.concatenate([paid[:, [place]], np.delete(paid, place, axis=1)], axis=1))
-    stacked = np.stack(rows, axis=1)
-    return {head: stacked[i] for i, head in enumerate(heads)}
-
-
-def _cosines(embedder: Embedder | None, text: PlantedText) -> NDArray[np.float32]:
+def _cosines(embedder: Embedder | None, text: PlantedText) -> Scores:
     if embedder is None:
         return np.zeros((len(text.facts), len(text.sentences)), np.float32)
     questions = embedder.embed([question for _, question in text.facts])
@@ -198,9 +178,8 @@ def _cosines(embedder: Embedder | None, text: PlantedText) -> NDArray[np.float32
 
 
 def _grow(
-    scores: dict[Head, NDArray[np.float32]], gold: NDArray[np.int64], chosen_on: NDArray[np.bool_],
-    most: int,
-) -> list[Head]:  # fmt: skip
+    scores: dict[Head, Scores], gold: NDArray[np.int64], chosen_on: NDArray[np.bool_], most: int
+) -> list[Head]:
     """Heads, each the one that adds most to those before it, until none adds anything."""
     chosen: list[Head] = []
     worth = -np.inf
@@ -215,12 +194,12 @@ def _grow(
     return chosen
 
 
-def _sum(scores: dict[Head, NDArray[np.float32]], heads: Sequence[Head]) -> NDArray[np.float32]:
-    total: NDArray[np.float32] = np.sum([scores[head] for head in heads], axis=0)
+def _sum(scores: dict[Head, Scores], heads: Sequence[Head]) -> Scores:
+    total: Scores = np.sum([scores[head] for head in heads], axis=0)
     return total
 
 
-def _worth(scores: NDArray[np.float32], gold: NDArray[np.int64], facts: NDArray[np.bool_]) -> float:
+def _worth(scores: Scores, gold: NDArray[np.int64], facts: NDArray[np.bool_]) -> float:
     """Mean lead of the facts over the next best sentence, in deviations and within bounds: it goes on
     telling heads apart where all of them rank every fact first.
     """
@@ -232,10 +211,23 @@ def _worth(scores: NDArray[np.float32], gold: NDArray[np.int64], facts: NDArray[
 
 
 def _measure(
-    name: str, scores: NDArray[np.float32], gold: NDArray[np.int64], facts: NDArray[np.bool_]
+    name: str,
+    scores: Scores,
+    gold: NDArray[np.int64],
+    facts: NDArray[np.bool_],
+    read: _ReadText,
+    budget: int,
 ) -> Measured:
     own = scores[facts, gold[facts]][:, None]
     ranks = (scores[facts] > own).sum(axis=1) + 1
+    kept = []
+    for row, wanted in zip(scores[facts], gold[facts], strict=True):
+        candidates = (Candidate(i, float(row[i]), int(n)) for i, n in enumerate(read.counts))
+        kept.append(wanted in {one.sentence for one in pack(candidates, budget)})
     return Measured(
-        name, float((ranks == 1).mean()), float((ranks <= 5).mean()), float((1 / ranks).mean())
+        name,
+        float((ranks == 1).mean()),
+        float((ranks <= 5).mean()),
+        float(np.mean(kept)),
+        float((1 / ranks).mean()),
     )

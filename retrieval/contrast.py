@@ -6,24 +6,47 @@ everywhere ("the", "who") tells nothing, so each token's row is standardised ove
 inverse document frequency would; what asks nothing then needs no null question to be taken off.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-CAP = 8.0  # standard deviations: one token that stands out must not outvote all others
+CAP = 12.0  # standard deviations: one token that stands out must not outvote all others
 REACH = 3  # sentences to either side that a sentence is read among
-AMONG = 2.0  # weight of the neighbourhood beside the sentence's own words
+AMONG = 10.0  # weight of the neighbourhood beside the sentence's own words
 
 
-def contrast(best: NDArray[np.float32], document_of: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Scores [S] from `best` [R, S]: for each of R (head, question token) pairs the largest logit in
+@dataclass(frozen=True, slots=True, eq=False)
+class Contrast:
+    """Scores of S sentences, and what one would score that held the best of every one of them."""
+
+    scores: NDArray[np.float32]  # [S]
+    most: float
+
+    def __add__(self, other: "Contrast") -> "Contrast":
+        """Of the rows of both: parts of a question add up to the whole."""
+        return Contrast(self.scores + other.scores, self.most + other.most)
+
+    @property
+    def coverage(self) -> float:
+        """Share, 0..1, of what the question finds anywhere that its best sentence accounts for: near
+        1 one place says it all, near 0 what is asked lies apart or is not there. Where nothing sets any
+        sentence apart it is 1: looking on would not help.
+        """
+        return max(0.0, float(self.scores.max())) / self.most if self.most > 0.0 else 1.0
+
+
+def contrast(best: NDArray[np.float32], document_of: NDArray[np.int32]) -> Contrast:
+    """Scores from `best` [R, S]: for each of R (head, question token) pairs the largest logit in
     each sentence, less the opening's log-sum-exp. A sentence scores by itself and among the `REACH`
     sentences around it within its document: a question's words seldom all stand in one sentence.
-    The scores of parts of R add up to those of the whole.
     """
     if not best.size:
-        return np.zeros(best.shape[1], dtype=np.float32)
+        return Contrast(np.zeros(best.shape[1], dtype=np.float32), 0.0)
     own = odds(best)
-    return combined(standardised(own), standardised(neighbourhood(own, document_of)))
+    own, among = standardised(own), standardised(neighbourhood(own, document_of))
+    most = combined(own.max(axis=1, keepdims=True), among.max(axis=1, keepdims=True))
+    return Contrast(combined(own, among), float(most[0]))
 
 
 def combined(own: NDArray[np.float32], among: NDArray[np.float32]) -> NDArray[np.float32]:

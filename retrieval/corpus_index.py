@@ -1,13 +1,14 @@
 """A corpus ready to be searched: documents, sentences, FAISS vectors and stored attention keys."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.lines import Line
 from retrieval.sentences import Span
 from retrieval.window_index import WindowRecord
 
@@ -71,6 +72,15 @@ class CorpusIndex:
 
     def text(self, sentence: int) -> str:
         return self.span(sentence).of(self.documents[self.document_of[sentence]].text)
+
+    def line(self, sentence: int) -> Line:
+        """A sentence as it is read."""
+        place = int(self.spans[sentence, 0])
+        return Line(sentence, self.text(sentence), place, int(self.document_of[sentence]))
+
+    def lines(self) -> Iterator[Line]:
+        """Every sentence in order."""
+        return (self.line(sentence) for sentence in range(len(self)))
 
     def evidence(self, sentence: int, score: float) -> Evidence:
         start, end = (int(edge) for edge in self.spans[sentence])

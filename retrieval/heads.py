@@ -16,12 +16,11 @@ _MIDDLE = (0.50, 0.62)
 
 @dataclass(frozen=True, slots=True)
 class RetrievalHeads:
-    """`search` heads are asked over stored keys, `reread` heads when the shortlist is read together
-    with the question; `dense` is the weight of the embedder's cosine beside the attention.
+    """`search` heads are asked over stored keys; `dense` is the weight of the embedder's cosine beside
+    the attention.
     """
 
     search: tuple[Head, ...]
-    reread: tuple[Head, ...]
     dense: float = 0.0
     calibrated: bool = False
 
@@ -36,17 +35,13 @@ class RetrievalHeads:
     def as_json(self) -> dict[str, Any]:
         return {
             "search": [[head.layer, head.head] for head in self.search],
-            "reread": [[head.layer, head.head] for head in self.reread],
             "dense": self.dense,
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "RetrievalHeads":
-        search, reread = (
-            tuple(sorted(Head(layer, head) for layer, head in fields[name]))
-            for name in ("search", "reread")
-        )
-        return cls(search, reread, float(fields["dense"]), True)
+        search = tuple(sorted(Head(layer, head) for layer, head in fields["search"]))
+        return cls(search, float(fields["dense"]), True)
 
 
 def retrieval_heads(model: LanguageModel, folder: Path | None = None) -> RetrievalHeads:
@@ -60,7 +55,7 @@ def retrieval_heads(model: LanguageModel, folder: Path | None = None) -> Retriev
     if model.fingerprint in shipped:
         return RetrievalHeads.from_json(shipped[model.fingerprint])
     middle = tuple(middle_heads(model.geometry.layers, model.geometry.heads))
-    return RetrievalHeads(middle, middle)
+    return RetrievalHeads(middle)
 
 
 def middle_heads(layers: int, heads: int) -> list[Head]:

@@ -8,19 +8,23 @@ from retrieval.packing import Candidate
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A sentence as it is read: its number in the text, its words, and its first character's place."""
+    """A sentence as it is read: its number in the text, its words, its first character's place, and the
+    number of its document where there are several.
+    """
 
     sentence: int
     text: str
     start: int = 0
+    document: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What a reader found: `evidence` in document order under the budget, the best of everything that
-    was ranked, best first, and the lines of both by their numbers.
+    was ranked, best first, the lines of both by their numbers, and how many times the text was searched.
     """
 
     evidence: Sequence[Candidate] = ()
     ranking: Sequence[Candidate] = ()
     lines: Mapping[int, Line] = field(default_factory=dict)
+    rounds: int = 1

@@ -11,6 +11,7 @@ class RunningMoments:
         self.count = 0
         self._mean = np.zeros((rows, 1))
         self._squares = np.zeros((rows, 1))  # summed squared distance from the mean
+        self.most = np.full((rows, 1), -np.inf, np.float32)  # the largest of each row
 
     def add(self, values: NDArray[np.float32]) -> None:
         """Takes columns [rows, n] in."""
@@ -21,6 +22,7 @@ class RunningMoments:
         squares = np.square(values - mean).sum(axis=1, keepdims=True)
         apart = mean - self._mean
         total = self.count + count
+        self.most = np.maximum(self.most, values.max(axis=1, keepdims=True))
         self._squares += squares + np.square(apart) * self.count * count / total
         self._mean += apart * count / total
         self.count = total

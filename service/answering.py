@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from cartridges.manifest import CartridgeError
 from cartridges.store import Cartridge
-from retrieval.readers import corpus_lines
 from service.admission import Admission
 from service.answers import AnswerEvent, Decision, Question, Reading, Route
 from service.config import ServiceConfig
@@ -22,7 +21,7 @@ from service.routes import Budget, PreparedContext, Routes
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf, CartridgeState
 from service.state.corpora import Corpora
 from service.state.corpus import Corpus
-from service.stepped_reading import SteppedReading
+from service.stepped_reading import SteppedReading, take_steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,18 +102,28 @@ class MemoryAnswerer:
         if plan.decision.route is Route.INFINI_RETRI:
             if question.reading is Reading.STREAMING:
                 return await self._read_through(plan, question)
-            if question.reading is Reading.PUBLISHED:
-                _check_published(plan.corpus, self._config.limits)
-        preparer = self._routes.preparer(plan.decision.route, plan.cartridge, question.reading)
+            if question.reading is not Reading.PUBLISHED:
+                return await self._read_index(plan, question)
+            _check_published(plan.corpus, self._config.limits)
+        preparer = self._routes.preparer(plan.decision.route, plan.cartridge)
         return await self._thread.run(lambda: preparer(plan.corpus, question.text, plan.budget))
+
+    async def _read_index(self, plan: _Plan, question: Question) -> PreparedContext:
+        """A registered corpus by its stored keys, a step at a time."""
+        steps = self._routes.readers.indexed.steps(
+            plan.corpus.index, question.text, self._routes.reading_settings(plan.budget)
+        )
+        found = await take_steps(self._thread, steps, lambda: _check_deadline(question))
+        return self._routes.with_evidence(plan.corpus, found, question.text)
 
     async def _read_through(self, plan: _Plan, question: Question) -> PreparedContext:
         """A registered corpus by the streaming reader, a batch of windows at a time."""
-        lines = corpus_lines(plan.corpus.index)
+        lines = plan.corpus.index.lines()
         reading = SteppedReading(self._thread, self._routes.readers.streaming, question.text)
         async for _ in reading.add(lines):
             _check_deadline(question)
-        found = await reading.finish(self._routes.reading_settings(plan.budget))
+        settings = self._routes.reading_settings(plan.budget)
+        found = await reading.finish(settings, lambda: _check_deadline(question))
         return self._routes.with_evidence(plan.corpus, found, question.text)
 
     def _plan(self, question: Question) -> _Plan:

@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.generation import FinishReason, GenerationRequest
 from engine.sampling import SamplingParams
@@ -26,8 +26,10 @@ async def generate(
     thread: ModelThread, prepared: PreparedContext, sampling: SamplingParams, times: Times
 ) -> AsyncGenerator[Delta | Summary]:
     """The text of an answer as it comes, and last what it cost; closing the iterator ends it."""
+    lead = prepared.lead.text
+    sampling = replace(sampling, stop=(*sampling.stop, *prepared.lead.stop))
     request = GenerationRequest(uuid.uuid4().hex, prepared.prompt, prepared.prefix, sampling)
-    first, tokens, finish, lead = 0.0, 0, FinishReason.STOP, prepared.lead
+    first, tokens, finish = 0.0, 0, FinishReason.STOP
     async with aclosing(thread.generate(request)) as pieces:
         async for piece in pieces:
             first = first or time.monotonic() - times.arrived

@@ -19,7 +19,8 @@ class PromptRoom:
         Raises:
             ServiceError: QUESTION_TOO_LONG, INVALID_VALUE for a budget that holds no evidence.
         """
-        asked = len(self._prompter.question_ids(question))
+        leads = (self._prompter.lead, self._prompter.quote)
+        asked = max(len(self._prompter.question_ids(question, lead)) for lead in leads)
         longest = self._window // 4
         if asked > longest:
             raise fail(

@@ -9,15 +9,15 @@ from cartridges.store import Cartridge
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
-from engine.prompts import Prompter
+from engine.prompts import Lead, Prompter
 from retrieval import crag
 from retrieval.corpus_index import Evidence
 from retrieval.crag import CragSettings
 from retrieval.infini_retri import ReadingSettings
 from retrieval.lines import Findings, Line
 from retrieval.packing import Candidate
-from retrieval.readers import Readers, corpus_lines
-from service.answers import Reading, Route
+from retrieval.readers import Readers
+from service.answers import Route
 from service.library import ResidentCorpus
 
 
@@ -25,14 +25,14 @@ from service.library import ResidentCorpus
 class PreparedContext:
     """What generation continues: an optional prefix, the prompt behind it, and the evidence in it.
 
-    `lead` are words of the answer that stand in the prompt already; `ranking` is what was ranked, best
-    first, in the prompt or not.
+    `lead` is how the answer begins, which stands in the prompt already; `ranking` is what was ranked,
+    best first, in the prompt or not.
     """
 
     prefix: KVPrefix | None
     prompt: tuple[int, ...]
     evidence: tuple[Evidence, ...]
-    lead: str
+    lead: Lead
     ranking: tuple[Evidence, ...] = ()
 
 
@@ -70,16 +70,15 @@ class Routes:
         self,
         route: Route,
         cartridge: Cartridge | None = None,
-        reading: Reading = Reading.DEFAULT,
     ) -> Preparer:
-        """The verb of a route; the cartridge is needed by its own route alone."""
+        """The verb of a route; the cartridge is needed by its own route alone. For `infini_retri` it is
+        the published reader's: the others read in steps.
+        """
         if route is Route.CARTRIDGE:
             assert cartridge is not None, "the cartridge route was taken without a cartridge"
             return lambda corpus, question, budget: self._asked(question, prefix=cartridge.prefix)
         return {
-            Route.INFINI_RETRI: lambda corpus, question, budget: self._infini_retri(
-                corpus, question, budget, reading
-            ),
+            Route.INFINI_RETRI: self._as_published,
             Route.CRAG: self._crag,
             Route.FULL_CONTEXT: self._full_context,
             Route.NONE: self._none,
@@ -94,15 +93,11 @@ class Routes:
         """The settings of a reading whose evidence may have so many tokens."""
         return replace(self._reading, evidence=budget.evidence)
 
-    def _infini_retri(
-        self, corpus: ResidentCorpus, question: str, budget: Budget, reading: Reading
+    def _as_published(
+        self, corpus: ResidentCorpus, question: str, budget: Budget
     ) -> PreparedContext:
         settings = self.reading_settings(budget)
-        if reading is Reading.PUBLISHED:
-            lines = corpus_lines(corpus.index)
-            found = self.readers.published.read(lines, question, settings)
-        else:
-            found = self.readers.indexed.read(corpus.index, question, settings)
+        found = self.readers.published.read(corpus.index.lines(), question, settings)
         return self.with_evidence(corpus, found, question)
 
     def from_text(self, found: Findings, question: str) -> PreparedContext:
@@ -129,7 +124,7 @@ class Routes:
         return self._asked(question, context)
 
     def _none(self, corpus: ResidentCorpus, question: str, budget: Budget) -> PreparedContext:
-        return PreparedContext(None, tuple(self.prompter.bare_ids(question)), (), "")
+        return PreparedContext(None, tuple(self.prompter.bare_ids(question)), (), Lead())
 
     def with_evidence(
         self, corpus: ResidentCorpus, found: Findings, question: str
@@ -148,8 +143,9 @@ class Routes:
         prefix: KVPrefix | None = None,
     ) -> PreparedContext:
         """The question behind a text, be it in the prompt or in a prefix."""
-        prompt = (*context, *self.prompter.question_ids(question))
-        return PreparedContext(prefix, prompt, evidence, self.prompter.lead)
+        lead = self.prompter.quote if evidence else self.prompter.lead
+        prompt = (*context, *self.prompter.question_ids(question, lead))
+        return PreparedContext(prefix, prompt, evidence, lead)
 
 
 def _of_text(lines: Mapping[int, Line], found: Candidate) -> Evidence:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -58,15 +58,13 @@ class TextAnswerer:
             reader = self._routes.readers.streaming
             began = time.monotonic()
             reading = SteppedReading(self._thread, reader, question.text)
+            tokens = 0
             async for step in self._read(reading, text):
-                if question.deadline is not None and time.monotonic() >= question.deadline:
-                    raise fail(
-                        "DEADLINE_PASSED",
-                        f"the deadline passed after {step.tokens} tokens of the text were read; "
-                        "give more time, or register the text as a corpus",
-                    )
+                tokens = step.tokens
+                _check_deadline(question, tokens)
                 yield step
-            prepared = self._routes.from_text(await self._finish(reading, budget), question.text)
+            found = await self._finish(reading, budget, lambda: _check_deadline(question, tokens))
+            prepared = self._routes.from_text(found, question.text)
             yield prepared.evidence
             times = Times(arrived, began, time.monotonic())
             async with aclosing(generate(self._thread, prepared, sampling, times)) as events:
@@ -84,8 +82,19 @@ class TextAnswerer:
         async for step in reading.add(await asyncio.to_thread(stream.finish)):
             yield step
 
-    async def _finish(self, reading: SteppedReading, budget: Budget) -> Findings:
-        found = await reading.finish(self._routes.reading_settings(budget))
+    async def _finish(
+        self, reading: SteppedReading, budget: Budget, check: Callable[[], None]
+    ) -> Findings:
+        found = await reading.finish(self._routes.reading_settings(budget), check)
         if not found.lines:
             raise fail("TEXT_EMPTY", "the text has no sentence; send some text behind the question")
         return found
+
+
+def _check_deadline(question: TextQuestion, tokens: int) -> None:
+    if question.deadline is not None and time.monotonic() >= question.deadline:
+        raise fail(
+            "DEADLINE_PASSED",
+            f"the deadline passed after {tokens} tokens of the text were read; "
+            "give more time, or register the text as a corpus",
+        )

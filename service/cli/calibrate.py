@@ -109,13 +109,18 @@ def _show(found: Calibration, path: Path) -> None:
         return " ".join(f"{head.layer}.{head.head}" for head in heads)  # type: ignore[attr-defined]
 
     print_table(
-        ("way to score", "recall@1", "recall@5", "MRR"),
+        ("way to score", "recall@1", "recall@5", "in 256 tokens", "MRR"),
         [
-            (row.name, f"{row.recall_at_1:.3f}", f"{row.recall_at_5:.3f}", f"{row.mrr:.3f}")
+            (
+                row.name,
+                f"{row.recall_at_1:.3f}",
+                f"{row.recall_at_5:.3f}",
+                f"{row.recall_at_budget:.3f}",
+                f"{row.mrr:.3f}",
+            )
             for row in found.rows
         ],
     )
     typer.echo(f"\nsearch heads (layer.head): {listed(found.heads.search)}")
-    typer.echo(f"second reading:            {listed(found.heads.reread)}")
     typer.echo(f"weight of the embedder:    {found.heads.dense:g}")
     typer.echo(f"stored: {path}; start the server anew and index the corpora again")

@@ -71,7 +71,9 @@ def needle(
         from evaluation.needles import KINDS, read_needles
         from evaluation.runs import measured_length
 
-        made = [measured_length(client, label, haystack) for label in lengths.split(",")]
+        made = [
+            measured_length(client.count_tokens, label, haystack) for label in lengths.split(",")
+        ]
         own = tuple(read_needles(needles)) if needles else ()
         chosen = tuple(kinds.split(",")) if kinds else KINDS
         return NeedleGrid(tuple(made), depths, seed, haystack, chosen, own)
@@ -116,7 +118,7 @@ def ruler(
         from evaluation.ruler import RulerSuite
         from evaluation.runs import measured_length
 
-        measured = measured_length(client, length, haystack)
+        measured = measured_length(client.count_tokens, length, haystack)
         return RulerSuite(seed, measured.characters, measured.label, samples, haystack)
 
     _run(make, routes, out, "RULER retrieval tasks", server, as_json)

@@ -11,7 +11,7 @@ import torch
 from engine.config import EngineConfig, resolve_precision
 from engine.errors import ModelMissingError, ModelUnsupportedError
 from engine.model import LanguageModel, check_supported
-from engine.prompts import Prompter
+from engine.prompts import Lead, Prompter
 
 
 @pytest.fixture
@@ -108,14 +108,16 @@ def test_only_a_small_model_is_given_the_first_words_of_its_answer(
     model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = Prompter(model)
-    assert small.question_ids("Who?")[-len(model.encode(small.lead)) :] == model.encode(small.lead)
+    told, quoted = small.question_ids("Who?"), small.question_ids("Who?", small.quote)
+    words = model.encode(small.lead.text)
+    assert model.decode(told).endswith(small.lead.text)
+    assert model.decode(quoted).endswith(small.quote.text)
+    assert told[: -len(words)] == quoted[: -len(model.encode(small.quote.text))]
     assert model.decode(small.answer_ids("The keeper.")) == " The keeper."
     monkeypatch.setattr(model, "num_parameters", 7_000_000_000)
     large = Prompter(model)
-    assert large.lead == ""
-    assert (
-        large.question_ids("Who?") == small.question_ids("Who?")[: -len(model.encode(small.lead))]
-    )
+    assert large.lead == large.quote == Lead()
+    assert large.question_ids("Who?", large.quote) == told[: -len(words)]
     assert model.decode(large.answer_ids("The keeper.")) == "The keeper."
 
 

@@ -137,4 +137,4 @@ def test_the_corpus_holds_just_the_documents_of_the_scene(tmp_path: Path) -> Non
 
 
 def test_characters_follow_from_the_tokens_of_a_sample() -> None:
-    assert characters_of_tokens(FixedClient(), ["x" * 400] * 40, 1000) == 4000  # type: ignore[arg-type]
+    assert characters_of_tokens(FixedClient().count_tokens, ["x" * 400] * 40, 1000) == 4000

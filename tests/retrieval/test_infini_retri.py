@@ -1,35 +1,26 @@
-"""Stored keys leave a shortlist, the shortlist is read again together, and what is evidence fits."""
+"""A registered corpus is read as far as the question needs: searched, read again, searched once more."""
 
-import copy
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from stub_embedder import StubEmbedder
-from transformers import AutoModelForCausalLM
 
 from engine.model import LanguageModel
+from retrieval.contrast import Contrast
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.heads import RetrievalHeads, retrieval_heads
-from retrieval.infini_retri import IndexedReader, ReadingSettings
+from retrieval.indexed import IndexedReader
+from retrieval.infini_retri import ReadingSettings, conclude, finished
 from retrieval.lines import Line
-from retrieval.readers import Readers, corpus_lines
+from retrieval.readers import Readers
 from retrieval.second_reading import SecondReading
 from retrieval.window_index import WindowReader
 from retrieval.windows import WindowSize, cut_windows
 
 QUESTION = "When is the lamp lit?"
-TEXTS = (
-    "The lamp is lit at dusk.",
-    "Gulls nest on the north wall, and nobody minds.",
-    "Salt comes by ferry.",
-    "A bell rings twice when the rope is cut.",
-)
-
-
-def lines(*texts: str) -> list[Line]:
-    return [Line(i, text) for i, text in enumerate(texts)]
 
 
 def make_index(model: LanguageModel, text: str) -> CorpusIndex:
@@ -41,87 +32,46 @@ def make_index(model: LanguageModel, text: str) -> CorpusIndex:
 
 
 @pytest.fixture
-def second(model: LanguageModel) -> SecondReading:
-    return SecondReading(model, retrieval_heads(model))
-
-
-@pytest.fixture
 def reader(model: LanguageModel) -> IndexedReader:
     return Readers(model, retrieval_heads(model), size=WindowSize(300, 600)).indexed
 
 
 class Fixed:
-    """Scores by hand in place of attention."""
+    """Scores by hand in place of attention, by question; `most` makes the coverage."""
 
-    def __init__(self, model: LanguageModel, scores: NDArray[np.float32]) -> None:
-        self.scores, self.heads = scores, retrieval_heads(model)
+    def __init__(self, model: LanguageModel, **scores: dict[int, float]) -> None:
+        self.heads, self.by_question, self.asked = retrieval_heads(model), scores, list[str]()
 
-    def score(self, index: CorpusIndex, question: str) -> NDArray[np.float32]:
-        return self.scores
-
-
-def test_a_line_is_paid_the_eager_attention_of_the_question(
-    model: LanguageModel, second: SecondReading
-) -> None:
-    parts = [second.prompter.line_ids(text) for text in TEXTS]
-    opening, asked = second.prompter.context_ids([]), second.prompter.asked_ids(QUESTION)
-    text = [token for part in parts for token in part]
-    ids = [*opening, *text, *second.prompter.asking_ids(), *asked]
-    twin = AutoModelForCausalLM.from_config(
-        copy.deepcopy(model.network.config), attn_implementation="eager"
-    )
-    twin.load_state_dict(model.network.state_dict())
-    with torch.inference_mode():
-        attentions = twin.eval()(input_ids=torch.tensor([ids]), output_attentions=True).attentions
-    last = len(opening) + len(text)
-    expected = np.zeros(len(TEXTS))
-    for place in second.heads.reread:
-        seen = attentions[place.layer][0, place.head, -len(asked) :, :last]
-        seen = (seen / seen.sum(-1, keepdim=True))[:, len(opening) :]
-        expected += [float(p.amax(-1).sum()) for p in seen.split([len(p) for p in parts], dim=-1)]
-
-    np.testing.assert_allclose(second.attention(lines(*TEXTS), QUESTION), expected, rtol=1e-4)
+    def score(self, index: CorpusIndex, question: str) -> Contrast:
+        self.asked.append(question)
+        scores = np.zeros(len(index), np.float32)
+        for sentence, score in self.by_question[question].items():
+            scores[sentence] = score
+        return Contrast(scores, 10.0)
 
 
-def test_both_readings_count_as_shares_of_their_best(
-    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    second = SecondReading(model, retrieval_heads(model), weight=0.5)
-    paid = np.array([1.0, 4.0, 2.0, 0.0], np.float32)
-    monkeypatch.setattr(second, "attention", lambda *_: paid)
-    found = second.read(lines(*TEXTS), np.array([10.0, 5.0, -3.0, 0.0], np.float32), QUESTION, 999)
-    assert [c.score for c in found] == pytest.approx([0.25 + 0.5, 1.0 + 0.25, 0.5, 0.0])
+class Draft:
+    """A draft by hand; remembers what it was made from."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.read = text, list[Sequence[str]]()
+
+    def steps(self, sentences: Sequence[str], question: str) -> Generator[None, None, str]:
+        self.read.append(sentences)
+        yield
+        return self.text
 
 
-def test_lines_are_read_in_document_order_within_the_room(
-    model: LanguageModel, second: SecondReading, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[list[int]] = []
-    plain = second.attention
-    monkeypatch.setattr(
-        second, "attention", lambda ls, q: read.append([x.sentence for x in ls]) or plain(ls, q)
-    )
-    best_first = [Line(3, TEXTS[3]), Line(0, TEXTS[0]), Line(2, TEXTS[2]), Line(1, TEXTS[1])]
-    room = sum(second.cost(line) for line in best_first[:3])
-    found = second.read(best_first, np.array([4, 3, 2, 1], np.float32), QUESTION, room)
-
-    assert read == [[0, 2, 3]]
-    assert [c.sentence for c in found] == [0, 2, 3]
-    assert [c.tokens for c in found] == [second.cost(Line(i, TEXTS[i])) for i in (0, 2, 3)]
-
-
-def test_a_line_that_fits_nowhere_does_not_hide_the_others(second: SecondReading) -> None:
-    best_first = [Line(0, "word " * 900), Line(1, TEXTS[1])]
-    found = second.read(best_first, np.array([2, 1], np.float32), QUESTION, 300)
-    assert [c.sentence for c in found] == [1]
-    assert second.read(best_first[:1], np.array([2], np.float32), QUESTION, 300) == []
+def by_hand(model: LanguageModel, scorer: Fixed, draft: str = "") -> tuple[IndexedReader, Draft]:
+    drafter = Draft(draft)
+    return IndexedReader(scorer, SecondReading(model, 0.0), drafter), drafter  # type: ignore[arg-type]
 
 
 def test_an_indexed_corpus_gives_evidence_in_order_within_the_budget(
     model: LanguageModel, reader: IndexedReader, handbook: str
 ) -> None:
     index = make_index(model, handbook)
-    settings = ReadingSettings(300, 100)
+    settings = ReadingSettings(evidence=100)
 
     found = reader.read(index, QUESTION, settings)
     numbers = [candidate.sentence for candidate in found.evidence]
@@ -133,35 +83,79 @@ def test_an_indexed_corpus_gives_evidence_in_order_within_the_budget(
     assert found == reader.read(index, QUESTION, settings)
 
 
-def test_the_ranking_holds_what_was_read_twice_and_then_the_rest(
-    model: LanguageModel, second: SecondReading, handbook: str
+def test_a_question_that_one_place_covers_is_answered_by_one_search(
+    model: LanguageModel, handbook: str
+) -> None:
+    scorer = Fixed(model, who={5: 9.0})  # nine tenths of the most that could be found
+    reader, drafter = by_hand(model, scorer)
+    steps = reader.steps(make_index(model, handbook), "who", ReadingSettings(again=0.4))
+    assert len(list(steps)) == 1
+    assert scorer.asked == ["who"]
+    assert not drafter.read
+
+
+def test_a_question_that_no_place_covers_is_read_again_and_searched_with_a_draft(
+    model: LanguageModel, handbook: str
 ) -> None:
     index = make_index(model, handbook)
-    scores = np.zeros(len(index), np.float32)
-    scores[[5, 100, 40]] = 3.0, 2.0, 1.0
-    reader = IndexedReader(Fixed(model, scores), second)  # type: ignore[arg-type]
+    scorer = Fixed(model, who={5: 1.5, 40: 0.4}, Ada={70: 9.0})
+    reader, drafter = by_hand(model, scorer, "Ada")
+    found = reader.read(index, "who", ReadingSettings(share=0.2, further=0.2))
 
-    found = reader.read(index, QUESTION, ReadingSettings(200, 100, ranked=50))
+    assert scorer.asked == ["who", "Ada"]
+    assert index.text(5) in drafter.read[0]
+    assert found.rounds == 2
+    assert {5, 70} <= {candidate.sentence for candidate in found.evidence}
 
-    ranked = [candidate.sentence for candidate in found.ranking]
-    assert len(ranked) == len(set(ranked)) == 50
-    read = [c.sentence for c in found.ranking if c.score > 0]
-    assert {5, 40, 100} <= set(read)
-    assert ranked[: len(read)] == read
-    assert {c.sentence for c in found.evidence} <= set(read)
+
+def test_between_the_two_bounds_the_text_is_searched_once(
+    model: LanguageModel, handbook: str
+) -> None:
+    scorer = Fixed(model, who={5: 3.0})
+    reader, drafter = by_hand(model, scorer)
+    index = make_index(model, handbook)
+    settings = ReadingSettings(again=0.4, further=0.2)
+    assert len(list(reader.steps(index, "who", settings))) > 1
+    assert reader.read(index, "who", settings).rounds == 1
+    assert not drafter.read
+
+
+def test_an_empty_draft_leaves_the_question_to_search_with(
+    model: LanguageModel, handbook: str
+) -> None:
+    scorer = Fixed(model, who={5: 1.0})
+    reader, _ = by_hand(model, scorer, "")
+    assert reader.read(make_index(model, handbook), "who", ReadingSettings()).rounds == 2
+    assert scorer.asked == ["who", "who"]
+
+
+def test_a_real_draft_and_a_real_second_round_give_evidence(
+    model: LanguageModel, reader: IndexedReader, handbook: str
+) -> None:
+    index = make_index(model, handbook[:3000])
+    found = reader.read(index, QUESTION, ReadingSettings(again=1.0, further=1.0))
+    assert found.rounds == 2
+    assert found.evidence
+    assert len({one.sentence for one in found.ranking}) == len(found.ranking)
+
+
+def test_the_ranking_is_best_first_and_evidence_is_of_it(model: LanguageModel) -> None:
+    lines = [Line(7, "a"), Line(2, "b"), Line(5, "c")]
+    scores = np.array([1.0, 3.0, 2.0], np.float32)
+    found = conclude(lines, scores, [4, 4, 4], ReadingSettings(evidence=8, share=0.0))
+    assert [one.sentence for one in found.ranking] == [2, 5, 7]
+    assert [one.sentence for one in found.evidence] == [2, 5]
 
 
 def test_the_embedder_counts_by_its_calibrated_weight(model: LanguageModel, handbook: str) -> None:
     index = make_index(model, handbook[:3000])
     middle = retrieval_heads(model).search
-    embedder = StubEmbedder()
+    embedder: Any = StubEmbedder()
     question = index.text(7)  # the stub knows a text again, and nothing else
-    scores = {
-        weight: Readers(
-            model,
-            RetrievalHeads(middle, middle, weight),
-            embedder,  # type: ignore[arg-type]
-        ).indexed.score(index, question)
+    scores: dict[float, NDArray[np.float32]] = {
+        weight: Readers(model, RetrievalHeads(middle, weight), embedder)
+        .indexed.search(index, question)
+        .scores
         for weight in (0.0, 1.0, 50.0)
     }
     cosines = index.vectors @ embedder.embed([question])[0]
@@ -178,8 +172,8 @@ def test_an_empty_index_leaves_no_evidence(reader: IndexedReader) -> None:
 def test_the_smallest_and_the_oddest_corpora_are_read(
     model: LanguageModel, reader: IndexedReader, text: str
 ) -> None:
-    found = reader.read(make_index(model, text), QUESTION, ReadingSettings(2000, 1500))
-    assert found.ranking
+    settings = ReadingSettings(1500, again=1.0, further=1.0)
+    assert reader.read(make_index(model, text), QUESTION, settings).ranking
 
 
 def test_a_question_longer_than_a_window_is_answered_from_evidence(
@@ -187,17 +181,29 @@ def test_a_question_longer_than_a_window_is_answered_from_evidence(
 ) -> None:
     question = "When is the lamp lit, who lights it, and what does it cost? " * 60
     index = make_index(model, handbook[:2000])
-    assert reader.read(index, question, ReadingSettings()).evidence
+    assert reader.read(index, question, ReadingSettings(again=1.0)).evidence
 
 
-@pytest.mark.parametrize("evidence", [0, 385])
-def test_a_budget_beyond_the_shortlist_is_refused(evidence: int) -> None:
-    with pytest.raises(ValueError, match="evidence budget"):
-        ReadingSettings(384, evidence)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"evidence": 0}, "evidence budget"), ({"again": 1.5}, "coverage bounds")],
+)
+def test_settings_that_mean_nothing_are_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ReadingSettings(**changes)  # type: ignore[arg-type]
 
 
 def test_the_lines_of_a_corpus_are_its_sentences(model: LanguageModel, handbook: str) -> None:
     index = make_index(model, handbook[:2000])
-    assert [(line.sentence, line.text) for line in corpus_lines(index)] == [
-        (i, index.text(i)) for i in range(len(index))
+    assert [(line.sentence, line.text, line.document) for line in index.lines()] == [
+        (i, index.text(i), 0) for i in range(len(index))
     ]
+
+
+def test_steps_taken_one_by_one_come_to_what_reading_at_once_does(
+    model: LanguageModel, reader: IndexedReader, handbook: str
+) -> None:
+    index, settings = make_index(model, handbook[:3000]), ReadingSettings(again=1.0)
+    assert finished(reader.steps(index, QUESTION, settings)) == reader.read(
+        index, QUESTION, settings
+    )

@@ -11,9 +11,10 @@ from engine.attention import Head
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from retrieval.attention_index import AttentionScorer
-from retrieval.contrast import contrast, standardised
+from retrieval.best_lines import BestLines
+from retrieval.contrast import Contrast, contrast, standardised
 from retrieval.heads import RetrievalHeads
-from retrieval.infini_retri import ReadingSettings
+from retrieval.infini_retri import ReadingSettings, finished
 from retrieval.lines import Line
 from retrieval.running import RunningMoments
 from retrieval.second_reading import SecondReading
@@ -21,9 +22,9 @@ from retrieval.streaming import StreamingReader, StreamingSettings
 from retrieval.window_index import read_keys
 
 QUESTION = "When is the lamp lit?"
-HEADS = RetrievalHeads((Head(1, 0), Head(2, 3)), (Head(2, 1),), dense=0.5)
+HEADS = RetrievalHeads((Head(1, 0), Head(2, 3)), dense=0.5)
 MOST = 64
-SETTINGS = ReadingSettings(200, 100)
+SETTINGS = ReadingSettings(evidence=100, shortlist=200)
 
 
 def lines(count: int) -> list[Line]:
@@ -39,11 +40,11 @@ def lines(count: int) -> list[Line]:
 
 def make(model: LanguageModel, batch: int = 3, kept: int = 1000) -> StreamingReader:
     scorer = AttentionScorer(model, HEADS, MOST)
-    second = SecondReading(model, HEADS)
+    second = SecondReading(model)
     return StreamingReader(scorer, second, StubEmbedder(), StreamingSettings(batch, kept))  # type: ignore[arg-type]
 
 
-def plain_scores(model: LanguageModel, text: Sequence[Line]) -> np.ndarray:  # type: ignore[type-arg]
+def plain_contrast(model: LanguageModel, text: Sequence[Line]) -> Contrast:
     """All lines at once: windows by plain packing, contrast over everything, cosines beside it."""
     scorer = AttentionScorer(model, HEADS, MOST)
     windows: list[list[int]] = [[]]
@@ -67,17 +68,18 @@ def test_streaming_ranks_as_reading_everything_at_once_does(
     reading = make(model, batch).begin(QUESTION)
     for line in text:
         reading.add(line)
-    found = reading.finish(ReadingSettings(100_000, 50, ranked=90))
-    expected = plain_scores(model, text)
+    found = finished(reading.steps(0, ReadingSettings(ranked=90)))
+    expected = plain_contrast(model, text).scores
     cosines = (
         StubEmbedder().embed([line.text for line in text]) @ StubEmbedder().embed([QUESTION])[0]
     )
     fused = standardised(expected) + HEADS.dense * standardised(cosines)
 
-    kept = reading._kept
+    best = reading.best[0]
+    kept = best.kept
     assert [line.sentence for line in kept.lines] == list(range(90))
-    np.testing.assert_allclose(reading._contrast(kept), expected, atol=2e-2)
-    order = np.argsort(-reading._fused(kept))
+    np.testing.assert_allclose(best.contrast(kept), expected, atol=0.1)
+    order = np.argsort(-best.fused(kept))
     assert set(order[:10].tolist()) == set(np.argsort(-fused)[:10].tolist())
     assert len(found.lines) == 90
 
@@ -87,19 +89,20 @@ def test_every_line_is_counted_once_whatever_the_batch(model: LanguageModel) -> 
         reading = make(model, batch).begin(QUESTION)
         for line in lines(70):
             reading.add(line)
-        reading.finish(SETTINGS)
+        finished(reading.steps(0, SETTINGS))
+        best = reading.best[0]
         assert reading.num_lines == 70
-        assert reading._own.count == reading._among.count == reading._cosines.count == 70
+        assert best._own.count == best._among.count == best._cosines.count == 70
 
 
 def test_memory_does_not_grow_with_the_text(model: LanguageModel) -> None:
     reading = make(model, batch=2, kept=20).begin(QUESTION)
     for line in lines(400):
         reading.add(line)
-        assert len(reading._kept.lines) <= 20
-        assert len(reading._recent.lines) <= 6
+        assert len(reading.best[0].kept.lines) <= 20
+        assert len(reading.best[0]._recent.lines) <= 6
         assert reading._waiting.num_windows <= 3
-    assert len(reading.finish(SETTINGS).lines) <= 20
+    assert len(finished(reading.steps(0, SETTINGS)).lines) <= 20
 
 
 def test_evidence_fits_the_budget_and_names_its_lines(model: LanguageModel) -> None:
@@ -121,11 +124,43 @@ def test_a_line_longer_than_a_window_is_read_to_its_end_and_stays_one_line(
     reading = make(model, batch=1).begin(QUESTION)
     for line in text:
         reading.add(line)
-    found = reading.finish(ReadingSettings(2000, 1500, 0.0))
+    found = finished(reading.steps(0, ReadingSettings(1500, share=0.0)))
 
     assert reading.num_tokens == sum(len(model.encode(f"{line.text}\n")) for line in text)
     numbers = [one.sentence for one in found.ranking]
     assert sorted(numbers) == list(range(26))
+
+
+def test_questions_that_share_a_reading_find_what_each_finds_alone(model: LanguageModel) -> None:
+    text = lines(80)
+    questions = [QUESTION, "Who keeps the ferry, and what does it carry?", "Which bell?"]
+    together = make(model, batch=2).read_all(text, questions, SETTINGS)
+    alone = [make(model, batch=2).read(text, question, SETTINGS) for question in questions]
+    for shared, own in zip(together, alone, strict=True):
+        assert [one.sentence for one in shared.evidence] == [one.sentence for one in own.evidence]
+        scores = {one.sentence: one.score for one in own.ranking}
+        for one in shared.ranking:
+            assert one.score == pytest.approx(scores[one.sentence], abs=1e-3)
+    assert len({found.evidence[0].sentence for found in alone}) > 1
+
+
+def test_the_coverage_is_that_of_reading_everything_at_once(model: LanguageModel) -> None:
+    text = lines(90)
+    reading = make(model).begin(QUESTION)
+    for line in text:
+        reading.add(line)
+    finished(reading.steps(0, SETTINGS))
+    *_, coverage = reading.best[0].ranked(10)
+    assert coverage == pytest.approx(plain_contrast(model, text).coverage, abs=0.02)
+
+
+def test_neighbours_are_of_one_document(model: LanguageModel) -> None:
+    best = BestLines(1, 0.0, 100)
+    odd = np.zeros((1, 8), np.float32)
+    odd[0, 3] = 1.0
+    best.add([Line(i, "x", document=i // 4) for i in range(8)], odd, np.zeros(8, np.float32))
+    best.finish()
+    assert best.kept.among[0].tolist() == [1.0] * 4 + [0.0] * 4
 
 
 def test_no_lines_leave_no_evidence(model: LanguageModel) -> None:

@@ -28,7 +28,7 @@ from retrieval.window_index import (
 from retrieval.windows import Window, WindowSize, cut_windows
 
 THREE = (Head(1, 0), Head(1, 3), Head(3, 2))
-HEADS = RetrievalHeads(THREE, THREE)
+HEADS = RetrievalHeads(THREE)
 ODD = "Ünïcödé — “so”. 漢字とかな。次の文です。\n\n- 🙂 item\n- 👩‍👩‍👧 item\n\n===\r\nLast\0one."
 
 
@@ -222,14 +222,14 @@ def test_a_model_without_calibration_is_asked_at_all_heads_of_its_middle(
     heads = retrieval_heads(model)
 
     assert not heads.calibrated
-    assert heads.search == heads.reread == tuple(Head(2, head) for head in range(4))
+    assert heads.search == tuple(Head(2, head) for head in range(4))
     assert heads.kv_heads(2) == ((2, 0), (2, 1))
 
 
 def test_a_model_calibrated_here_is_asked_at_the_heads_that_were_found(
     model: LanguageModel, tmp_path: Path
 ) -> None:
-    found = RetrievalHeads((Head(1, 2), Head(3, 0)), (Head(3, 1),), 0.5, True)
+    found = RetrievalHeads((Head(1, 2), Head(3, 0)), 0.5, True)
     path = tmp_path / f"{model.fingerprint}.json"
     path.write_text(json.dumps(found.as_json()))
 

@@ -24,6 +24,15 @@ ASKED = "Who keeps the lamp of the harbor?"
 SHORT = SamplingParams(max_tokens=6)
 
 
+QUOTE, TELL = "The text says:\n- ", "According to the text, "
+LEADS = {
+    Route.INFINI_RETRI: [QUOTE],
+    Route.CRAG: [QUOTE],
+    Route.FULL_CONTEXT: [TELL],
+    Route.NONE: [],
+}
+
+
 @pytest.fixture
 def make_room(
     tmp_path: Path, model: LanguageModel, embedder: Embedder, handbook: str
@@ -62,7 +71,8 @@ async def test_an_answer_comes_in_its_order_with_what_it_cost(room: Room, route:
     assert (decision.route, decision.reason) == (route, "REQUESTED")
     assert all(isinstance(delta, Delta) and delta.text for delta in deltas)
     text = "".join(delta.text for delta in deltas)
-    assert text.startswith("According to the text, ") is (route is not Route.NONE)
+    begins = [lead for lead in (QUOTE, TELL) if text.startswith(lead)]
+    assert begins == LEADS[route]
     assert isinstance(summary, Summary)
     assert 0 < summary.usage.output_tokens <= SHORT.max_tokens
     assert summary.usage.prefix_tokens == 0

@@ -1,0 +1,195 @@
+"""Needles in texts that are not registered: each text is read once, by the streaming reader.
+
+The grid is that of `benchmarks.needle`; the questions of a text share its one reading. `python -m
+benchmarks.streaming --data .work/data` writes `results/streaming.json`. It can be ended and begun again:
+finished cells are kept in the data folder.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean
+
+from benchmarks.bench_corpora import Bench
+from benchmarks.memory import peak_mib, reset_peak, resident_mib
+from benchmarks.record import write_result
+from engine.generation import GenerationRequest, generate_text
+from engine.prompts import Prompter
+from engine.sampling import SamplingParams
+from evaluation.needle_suite import NeedleGrid
+from evaluation.rows import Row, RowFile
+from evaluation.runs import measured_length
+from evaluation.scenes import Probe, Scene
+from retrieval.infini_retri import ReadingSettings
+from retrieval.lines import Findings, Line
+from retrieval.readers import Readers
+from retrieval.text_stream import TextStream
+
+ROUTE = "streaming"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one reading of one text took, shared by its questions."""
+
+    tokens: int
+    wall_seconds: float
+    cpu_seconds: float
+    extra_mib: float  # the peak above what was resident before
+
+    def labels(self) -> dict[str, float]:
+        return {
+            "tokens": self.tokens,
+            "wall_seconds": round(self.wall_seconds, 2),
+            "cpu_seconds": round(self.cpu_seconds, 2),
+            "extra_mib": round(self.extra_mib, 1),
+        }
+
+
+class Streaming:
+    """The streaming reader and the model behind it, in this process."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.prompter = bench, Prompter(bench.model)
+        readers = Readers(bench.model, bench.heads, bench.embedder, bench.reader.size)
+        self.reader, self.settings = readers.streaming, ReadingSettings()
+        # Once for what is made at the first call and stays.
+        self.reader.read([Line(0, "The lamp is lit.")], "Who?", replace(self.settings, again=1.0))
+
+    def rows(self, scene: Scene) -> list[Row]:
+        """A row for each question of a scene."""
+        texts = [(document.id, document.data().decode()) for document in scene.documents]
+        places: list[str] = []  # the document of each line
+        found, cost = self._read(_lines(texts, places), [p.question for p in scene.probes])
+        return [
+            self._row(scene, probe, own, places, cost)
+            for probe, own in zip(scene.probes, found, strict=True)
+        ]
+
+    def _read(self, lines: Iterator[Line], questions: list[str]) -> tuple[list[Findings], Cost]:
+        reset_peak()
+        before = resident_mib()
+        wall, cpu, tokens = time.perf_counter(), time.process_time(), 0
+
+        def counted() -> Iterator[Line]:
+            nonlocal tokens
+            for line in lines:
+                tokens += self.reader.second.cost(line) - 1  # without the list's mark
+                yield line
+
+        found = self.reader.read_all(counted(), questions, self.settings)
+        spent = time.perf_counter() - wall, time.process_time() - cpu
+        return found, Cost(tokens, *spent, peak_mib() - before)
+
+    def _row(
+        self, scene: Scene, probe: Probe, found: Findings, places: Sequence[str], cost: Cost
+    ) -> Row:
+        lines = [found.lines[one.sentence] for one in found.evidence]
+        shown = [(places[line.sentence], line.text) for line in lines]
+        quote = self.prompter.quote
+        prompt = (
+            *self.prompter.context_ids([text for _, text in shown]),
+            *self.prompter.question_ids(probe.question, quote),
+        )
+        sampling = SamplingParams(max_tokens=probe.max_output_tokens, stop=quote.stop)
+        request = GenerationRequest("one", prompt, None, sampling)
+        (answer,) = generate_text(self.bench.model, [request])
+        best = [found.lines[one.sentence] for one in found.ranking]
+        ranks = [
+            rank
+            for rank, line in enumerate(best, start=1)
+            if any(gold.is_in(places[line.sentence], line.text) for gold in probe.gold)
+        ]
+        held = [any(gold.is_in(*piece) for piece in shown) for gold in probe.gold]
+        return Row(
+            suite="needle",
+            scene=scene.id,
+            probe=probe.id,
+            route=ROUTE,
+            labels={**probe.labels, **cost.labels()},
+            question=probe.question,
+            expected=probe.answers,
+            answer=answer,
+            score=probe.score(answer),
+            recall=sum(held) / len(held),
+            rank=ranks[0] if ranks else None,
+            prompt_tokens=len(prompt),
+        )
+
+
+def _lines(texts: Sequence[tuple[str, str]], places: list[str]) -> Iterator[Line]:
+    """The lines of all documents as they come from a stream; notes which document each is of."""
+    for number, (name, text) in enumerate(texts):
+        stream, first = TextStream(), len(places)
+        for line in (*stream.add(text), *stream.finish()):
+            places.append(name)
+            yield Line(first + line.sentence, line.text, line.start, number)
+
+
+def row_of(label: str, cells: Sequence[Row]) -> dict[str, object]:
+    """The figures of one length."""
+    costs = {cell.scene: cell.labels for cell in cells}.values()
+
+    def average(name: str) -> float:
+        return mean(float(cost[name]) for cost in costs)
+
+    return {
+        "length": label,
+        "cells": len(cells),
+        "recall": mean(cell.recall or 0.0 for cell in cells),
+        "right": mean(cell.is_right for cell in cells),
+        "first": mean(cell.rank == 1 for cell in cells),
+        "prompt_tokens": mean(cell.prompt_tokens for cell in cells),
+        "text_tokens": average("tokens"),
+        "wall_seconds_a_reading": average("wall_seconds"),
+        "cpu_seconds_a_reading": average("cpu_seconds"),
+        "peak_extra_mib": max(float(cost["extra_mib"]) for cost in costs),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.streaming", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--lengths", default="4k,32k,128k")
+    parser.add_argument("--once", default="1m", help="lengths of which one text is read")
+    parser.add_argument("--depths", type=int, default=10)
+    parser.add_argument("--haystack", default="auto")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0)
+    given = parser.parse_args()
+    ours = Streaming(Bench.load(given.data, given.threads))
+    folder = given.data / "bench-streaming"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = RowFile(folder / "results.jsonl")
+    done = {scene for scene, _, _ in rows.finished()}
+    labels = [label for label in f"{given.lengths},{given.once}".split(",") if label]
+    table = []
+    for label in labels:
+        length = measured_length(lambda t: len(ours.bench.model.encode(t)), label, given.haystack)
+        grid = NeedleGrid((length,), given.depths, given.seed, given.haystack)
+        scenes = list(grid.scenes())[: 1 if label in given.once.split(",") else None]
+        for scene in scenes:
+            if scene.id not in done:
+                print(f"reading {scene.id}", flush=True)
+                for row in ours.rows(scene):
+                    rows.append(row)
+        cells = [row for row in rows.read() if row.labels["length"] == label]
+        table.append(row_of(label, cells) | {"source": grid.description["source"]})
+    headline = {
+        f"{name}_{row['length']}": float(str(row[figure]))
+        for row in table
+        for name, figure in (
+            ("recall", "recall"),
+            ("answers", "right"),
+            ("peak_extra_mib", "peak_extra_mib"),
+        )
+    }
+    print(write_result("streaming", table, headline))
+    for line in table:
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""A registered corpus read through its stored keys: one short pass over the question, then no more than
+its coverage asks for (see retrieval/infini_retri.py).
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.embedding import Embedder
+from retrieval.attention_index import AttentionScorer, rank
+from retrieval.contrast import standardised
+from retrieval.corpus_index import CorpusIndex
+from retrieval.draft import Drafter
+from retrieval.infini_retri import ReadingSettings, Steps, conclude, finished, read_again
+from retrieval.lines import Findings, Line
+from retrieval.second_reading import Rereading, SecondReading
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Search:
+    """One search of an index: a score a sentence, 0 for an average one, and the question's coverage."""
+
+    scores: NDArray[np.float32]
+    coverage: float
+
+
+class IndexedReader:
+    """Reads a registered corpus."""
+
+    def __init__(
+        self,
+        scorer: AttentionScorer,
+        second: SecondReading,
+        drafter: Drafter,
+        embedder: Embedder | None = None,
+    ) -> None:
+        self._scorer, self._second = scorer, second
+        self._drafter, self._embedder = drafter, embedder
+
+    def read(self, text: CorpusIndex, question: str, settings: ReadingSettings) -> Findings:
+        """Evidence from an index; the same question gives the same evidence."""
+        return finished(self.steps(text, question, settings))
+
+    def steps(self, text: CorpusIndex, question: str, settings: ReadingSettings) -> Steps:
+        """The reading in bounded pieces."""
+        if not len(text):
+            return Findings()
+        first = self.search(text, question)
+        yield
+        rereading = self._second.begin(question)
+        lines, scores = yield from self._ranked(text, first, first.scores, rereading, settings)
+        rounds = 1
+        if first.coverage < settings.further:
+            rounds = 2
+            draft = yield from self._draft(lines, scores, question, settings)
+            both = first.scores + self.search(text, draft).scores
+            yield
+            lines, scores = yield from self._ranked(text, first, both, rereading, settings)
+        costs = [self._second.cost(line) for line in lines]
+        return conclude(lines, scores, costs, settings, rounds)
+
+    def search(self, index: CorpusIndex, question: str) -> Search:
+        """Every sentence's score by the stored keys and, by its calibrated weight, the embedder."""
+        found = self._scorer.score(index, question)
+        scores = standardised(found.scores)
+        weight = self._scorer.heads.dense
+        if weight and self._embedder is not None:
+            cosines = index.vectors @ self._embedder.embed([question])[0]
+            scores = scores + weight * standardised(cosines)
+        return Search(scores, found.coverage)
+
+    def _ranked(
+        self,
+        index: CorpusIndex,
+        first: Search,
+        scores: NDArray[np.float32],
+        rereading: Rereading,
+        settings: ReadingSettings,
+    ) -> Generator[None, None, tuple[list[Line], NDArray[np.float32]]]:
+        order = rank(scores, settings.ranked)
+        lines = [index.line(sentence) for sentence in order]
+        read = yield from read_again(rereading, lines, scores[order], first.coverage, settings)
+        return lines, read
+
+    def _draft(
+        self,
+        lines: Sequence[Line],
+        scores: NDArray[np.float32],
+        question: str,
+        settings: ReadingSettings,
+    ) -> Generator[None, None, str]:
+        costs = [self._second.cost(line) for line in lines]
+        found = conclude(lines, scores, costs, settings)
+        texts = [found.lines[one.sentence].text for one in found.evidence]
+        draft = yield from self._drafter.steps(texts, question)
+        return draft or question
