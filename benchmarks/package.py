@@ -112,7 +112,7 @@ class Ours:
         wall, cpu = time.perf_counter(), time.process_time()
         found: Findings = read()  # type: ignore[operator]
         reading = time.process_time() - cpu
-        texts = [found.lines[c.sentence].text for c in found.evidence]
+        texts = [line.text for line in found.told()]
         quote = self.prompter.quote
         prompt = (
             *self.prompter.context_ids(texts),

@@ -86,8 +86,7 @@ class Streaming:
     def _row(
         self, scene: Scene, probe: Probe, found: Findings, places: Sequence[str], cost: Cost
     ) -> Row:
-        lines = [found.lines[one.sentence] for one in found.evidence]
-        shown = [(places[line.sentence], line.text) for line in lines]
+        shown = [(places[line.sentence], line.text) for line in found.told()]
         quote = self.prompter.quote
         prompt = (
             *self.prompter.context_ids([text for _, text in shown]),

@@ -12,7 +12,7 @@ from evaluation.needles import KINDS, Needle, make_needle
 from evaluation.scenes import Gold, Label, Probe, Scene
 
 SCENE_NEEDLES = 5  # needles of a file that share one text
-ANSWER_TOKENS = 48  # room for three values in a sentence
+ANSWER_TOKENS = 64  # room for three values in a sentence
 MOST_DEPTHS = 101  # depths are told in whole per cent
 UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 

@@ -50,6 +50,7 @@ def retrieve(
     """
     numbers, cosines = index.search(embedder.embed([question])[0], settings.found)
     ranking = [Candidate(int(n), float(c), 0) for n, c in zip(numbers, cosines, strict=True)]
+    lines = {one.sentence: index.line(one.sentence) for one in ranking}
     near = cosines >= cosines.max(initial=0.0) - settings.margin
     numbers, cosines = numbers[near], cosines[near]
     if not len(numbers):
@@ -69,7 +70,7 @@ def retrieve(
     evidence = in_document_order(
         [Candidate(int(numbers[i]), float(cosines[i]), int(costs[i])) for i in rows]
     )
-    return Findings(evidence, ranking)
+    return Findings(evidence, ranking, lines)
 
 
 def _shares(

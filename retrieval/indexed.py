@@ -93,6 +93,5 @@ class IndexedReader:
     ) -> Generator[None, None, str]:
         costs = [self._second.cost(line) for line in lines]
         found = conclude(lines, scores, costs, settings)
-        texts = [found.lines[one.sentence].text for one in found.evidence]
-        draft = yield from self._drafter.steps(texts, question)
+        draft = yield from self._drafter.steps([line.text for line in found.told()], question)
         return draft or question

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from retrieval.packing import Candidate
+from retrieval.packing import Candidate, best_run_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +28,7 @@ class Findings:
     ranking: Sequence[Candidate] = ()
     lines: Mapping[int, Line] = field(default_factory=dict)
     rounds: int = 1
+
+    def told(self) -> list[Line]:
+        """The lines of the evidence in the order they are told to a model."""
+        return [self.lines[one.sentence] for one in best_run_first(self.evidence)]

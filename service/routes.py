@@ -103,8 +103,7 @@ class Routes:
     def from_text(self, found: Findings, question: str) -> PreparedContext:
         """The prompt of a question about a text that was read and is not registered."""
         evidence = tuple(_of_text(found.lines, candidate) for candidate in found.evidence)
-        context = self.prompter.context_ids([piece.text for piece in evidence])
-        return self._asked(question, context, evidence)
+        return self._told(question, found, evidence)
 
     def _crag(self, corpus: ResidentCorpus, question: str, budget: Budget) -> PreparedContext:
         settings = replace(self._clustering, evidence=budget.evidence)
@@ -132,8 +131,13 @@ class Routes:
         """The prompt of a question with what was found for it in a corpus."""
         evidence = tuple(corpus.index.evidence(c.sentence, c.score) for c in found.evidence)
         ranking = tuple(corpus.index.evidence(c.sentence, c.score) for c in found.ranking)
-        context = self.prompter.context_ids([piece.text for piece in evidence])
-        return replace(self._asked(question, context, evidence), ranking=ranking)
+        return replace(self._told(question, found, evidence), ranking=ranking)
+
+    def _told(
+        self, question: str, found: Findings, evidence: tuple[Evidence, ...]
+    ) -> PreparedContext:
+        context = self.prompter.context_ids(line.text for line in found.told())
+        return self._asked(question, context, evidence)
 
     def _asked(
         self,

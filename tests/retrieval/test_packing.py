@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from retrieval.packing import Candidate, in_document_order, pack
+from retrieval.packing import Candidate, best_run_first, in_document_order, pack
 
 
 def candidates(seed: int, low: float = 0.0) -> list[Candidate]:
@@ -52,3 +52,18 @@ def test_only_the_best_is_kept_where_the_share_is_whole() -> None:
 def test_each_sentence_is_shown_once() -> None:
     twice = [Candidate(3, 1.0, 5), Candidate(1, 0.5, 5), Candidate(3, 1.0, 5)]
     assert [candidate.sentence for candidate in in_document_order(twice)] == [1, 3]
+
+
+def test_the_run_of_neighbours_with_the_best_score_is_told_first_and_stays_in_order() -> None:
+    scores = {3: 0.2, 4: 0.5, 8: 0.1, 9: 0.9, 10: 0.3, 20: 0.7}
+    given = [Candidate(number, score, 5) for number, score in scores.items()]
+
+    assert [c.sentence for c in best_run_first(given)] == [8, 9, 10, 20, 3, 4]
+
+
+def test_what_is_told_is_what_was_kept() -> None:
+    for seed in range(50):
+        kept = pack(candidates(seed), 300)
+        told = best_run_first(kept)
+
+        assert sorted(told, key=lambda c: c.sentence) == kept
