@@ -133,7 +133,7 @@ class Readings:
                     for place, one in enumerate(found.ranking):
                         ranked[one.sentence] = -place
                     scores.append(of_passages(self.index, ranked))
-                    rounds.append(found.rounds)
+                    rounds.append(found.effort.rounds if found.effort else 1)
                 rows.append(
                     _row(self.gold, leg, scores)
                     | {

@@ -14,7 +14,7 @@ from retrieval.contrast import standardised
 from retrieval.corpus_index import CorpusIndex
 from retrieval.draft import Drafter
 from retrieval.infini_retri import ReadingSettings, Steps, conclude, finished, read_again
-from retrieval.lines import Findings, Line
+from retrieval.lines import Effort, Findings, Line
 from retrieval.second_reading import Rereading, SecondReading
 
 
@@ -50,16 +50,15 @@ class IndexedReader:
         first = self.search(text, question)
         yield
         rereading = self._second.begin(question)
-        lines, scores = yield from self._ranked(text, first, first.scores, rereading, settings)
-        rounds = 1
-        if first.coverage < settings.further:
-            rounds = 2
+        effort = settings.effort(first.coverage)
+        lines, scores = yield from self._ranked(text, first.scores, rereading, effort, settings)
+        if effort.rounds > 1:
             draft = yield from self._draft(lines, scores, question, settings)
             both = first.scores + self.search(text, draft).scores
             yield
-            lines, scores = yield from self._ranked(text, first, both, rereading, settings)
+            lines, scores = yield from self._ranked(text, both, rereading, effort, settings)
         costs = [self._second.cost(line) for line in lines]
-        return conclude(lines, scores, costs, settings, rounds)
+        return conclude(lines, scores, costs, settings, effort)
 
     def search(self, index: CorpusIndex, question: str) -> Search:
         """Every sentence's score by the stored keys and, by its calibrated weight, the embedder."""
@@ -74,14 +73,14 @@ class IndexedReader:
     def _ranked(
         self,
         index: CorpusIndex,
-        first: Search,
         scores: NDArray[np.float32],
         rereading: Rereading,
+        effort: Effort,
         settings: ReadingSettings,
     ) -> Generator[None, None, tuple[list[Line], NDArray[np.float32]]]:
         order = rank(scores, settings.ranked)
         lines = [index.line(sentence) for sentence in order]
-        read = yield from read_again(rereading, lines, scores[order], first.coverage, settings)
+        read = yield from read_again(rereading, lines, scores[order], effort, settings)
         return lines, read
 
     def _draft(

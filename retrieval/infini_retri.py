@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.lines import Findings, Line
+from retrieval.lines import Effort, Findings, Line
 from retrieval.packing import Candidate, pack
 from retrieval.second_reading import Rereading
 
@@ -49,6 +49,11 @@ class ReadingSettings:
                 f"coverage bounds again {self.again} and further {self.further} must lie in 0..1"
             )
 
+    def effort(self, coverage: float, most_rounds: int = 2) -> Effort:
+        """How far a question of such coverage is read."""
+        rounds = most_rounds if coverage < self.further else 1
+        return Effort(coverage, coverage < self.again, rounds)
+
 
 class Reader(Protocol[Text]):
     """One way to read: a text and a question to evidence."""
@@ -70,11 +75,11 @@ def read_again(
     rereading: Rereading,
     lines: Sequence[Line],
     scores: NDArray[np.float32],
-    coverage: float,
+    effort: Effort,
     settings: ReadingSettings,
 ) -> Generator[None, None, NDArray[np.float32]]:
-    """Scores of ranked lines, by a second reading too where the coverage asks for one."""
-    if coverage >= settings.again:
+    """Scores of ranked lines, by a second reading too where the effort has one."""
+    if not effort.read_again:
         return scores
     read = yield from rereading.steps(lines, scores, settings.shortlist)
     return read
@@ -85,7 +90,7 @@ def conclude(
     scores: NDArray[np.float32],
     costs: Sequence[int],
     settings: ReadingSettings,
-    rounds: int = 1,
+    effort: Effort | None = None,
 ) -> Findings:
     """Lines with their final scores and costs in tokens to evidence."""
     ranking = [
@@ -94,4 +99,4 @@ def conclude(
     ]
     ranking.sort(key=lambda one: (-one.score, one.sentence))
     evidence = pack(ranking, settings.evidence, settings.share)
-    return Findings(evidence, ranking, {line.sentence: line for line in lines}, rounds)
+    return Findings(evidence, ranking, {line.sentence: line for line in lines}, effort)

@@ -19,15 +19,27 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Effort:
+    """How far a question was read: its coverage, whether the best passages were read again, and how
+    many times the text was searched.
+    """
+
+    coverage: float
+    read_again: bool
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """What a reader found: `evidence` in document order under the budget, the best of everything that
-    was ranked, best first, the lines of both by their numbers, and how many times the text was searched.
+    was ranked, best first, and the lines of both by their numbers; with the effort it took where that
+    hangs on the question.
     """
 
     evidence: Sequence[Candidate] = ()
     ranking: Sequence[Candidate] = ()
     lines: Mapping[int, Line] = field(default_factory=dict)
-    rounds: int = 1
+    effort: Effort | None = None
 
     def told(self) -> list[Line]:
         """The lines of the evidence in the order they are told to a model."""

@@ -1,4 +1,4 @@
-"""Scored sentences to a prompt's worth: the best under a token budget, and the order they are told in."""
+"""Scored sentences to a prompt's worth: the best under a token budget, and how they are told."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

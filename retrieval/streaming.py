@@ -103,8 +103,9 @@ class Reading:
         lines, scores, coverage = best.ranked(settings.ranked)
         second = self._reader.second
         rereading = second.begin(self._questions[number])
-        scores = yield from read_again(rereading, lines, scores, coverage, settings)
-        return conclude(lines, scores, [second.cost(line) for line in lines], settings)
+        effort = settings.effort(coverage, most_rounds=1)  # the text is gone: no second search
+        scores = yield from read_again(rereading, lines, scores, effort, settings)
+        return conclude(lines, scores, [second.cost(line) for line in lines], settings, effort)
 
     def _read_rest(self) -> Iterable[None]:
         rest, size = self._waiting.take_all(), self._reader.batch

@@ -69,7 +69,7 @@ class MemoryAnswerer:
             plan, began = await self._thread.run(lambda: self._begin(question))
             prepared = await self._prepare(plan, question)
             times = Times(arrived, began, time.monotonic())
-            yield plan.decision
+            yield plan.decision.with_effort(prepared.effort)
             yield prepared.evidence
             _check_deadline(question)
             generating = generate(self._thread, prepared, question.sampling, times)
@@ -91,7 +91,8 @@ class MemoryAnswerer:
             )
         with self._admission.admit():
             plan, _ = await self._thread.run(lambda: self._begin(question))
-            return plan.decision, await self._prepare(plan, question)
+            prepared = await self._prepare(plan, question)
+            return plan.decision.with_effort(prepared.effort), prepared
 
     def _begin(self, question: Question) -> tuple[_Plan, float]:
         began = time.monotonic()

@@ -1,12 +1,13 @@
 """The nouns of asking: a question, the decision about its route, and the events of its answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from engine.generation import FinishReason
 from engine.sampling import SamplingParams
 from retrieval.corpus_index import Evidence
+from retrieval.lines import Effort
 
 
 class Route(StrEnum):
@@ -63,6 +64,27 @@ class Decision:
     signals: Mapping[str, float] = field(default_factory=dict)
     cartridge_id: str = ""
     fallbacks: tuple[Fallback, ...] = ()
+
+    def with_effort(self, effort: Effort | None) -> "Decision":
+        """The decision that also tells how far the question was read, where that hung on it."""
+        if effort is None:
+            return self
+        done = "nothing was read twice"
+        if effort.read_again:
+            done = "the best passages were read again"
+        if effort.rounds > 1:
+            done += ", and a draft of the answer was searched for"
+        found = f"the best sentence covers {effort.coverage:.0%} of what the question finds"
+        signals = {
+            "coverage": effort.coverage,
+            "read_again": float(effort.read_again),
+            "search_rounds": float(effort.rounds),
+        }
+        return replace(
+            self,
+            explanation=f"{self.explanation}; {found}: {done}",
+            signals={**self.signals, **signals},
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from retrieval import crag
 from retrieval.corpus_index import Evidence
 from retrieval.crag import CragSettings
 from retrieval.infini_retri import ReadingSettings
-from retrieval.lines import Findings, Line
+from retrieval.lines import Effort, Findings, Line
 from retrieval.packing import Candidate
 from retrieval.readers import Readers
 from service.answers import Route
@@ -26,7 +26,7 @@ class PreparedContext:
     """What generation continues: an optional prefix, the prompt behind it, and the evidence in it.
 
     `lead` is how the answer begins, which stands in the prompt already; `ranking` is what was ranked,
-    best first, in the prompt or not.
+    best first, in the prompt or not, and `effort` how far the question was read for it.
     """
 
     prefix: KVPrefix | None
@@ -34,6 +34,7 @@ class PreparedContext:
     evidence: tuple[Evidence, ...]
     lead: Lead
     ranking: tuple[Evidence, ...] = ()
+    effort: Effort | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,8 @@ class Routes:
         """The prompt of a question with what was found for it in a corpus."""
         evidence = tuple(corpus.index.evidence(c.sentence, c.score) for c in found.evidence)
         ranking = tuple(corpus.index.evidence(c.sentence, c.score) for c in found.ranking)
-        return replace(self._told(question, found, evidence), ranking=ranking)
+        prepared = self._told(question, found, evidence)
+        return replace(prepared, ranking=ranking, effort=found.effort)
 
     def _told(
         self, question: str, found: Findings, evidence: tuple[Evidence, ...]

@@ -14,7 +14,8 @@ from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.heads import RetrievalHeads, retrieval_heads
 from retrieval.indexed import IndexedReader
 from retrieval.infini_retri import ReadingSettings, conclude, finished
-from retrieval.lines import Line
+from retrieval.lines import Effort, Findings, Line
+from retrieval.packing import Candidate
 from retrieval.readers import Readers
 from retrieval.second_reading import SecondReading
 from retrieval.window_index import WindowReader
@@ -104,7 +105,8 @@ def test_a_question_that_no_place_covers_is_read_again_and_searched_with_a_draft
 
     assert scorer.asked == ["who", "Ada"]
     assert index.text(5) in drafter.read[0]
-    assert found.rounds == 2
+    assert found.effort
+    assert found.effort.rounds == 2
     assert {5, 70} <= {candidate.sentence for candidate in found.evidence}
 
 
@@ -116,7 +118,7 @@ def test_between_the_two_bounds_the_text_is_searched_once(
     index = make_index(model, handbook)
     settings = ReadingSettings(again=0.4, further=0.2)
     assert len(list(reader.steps(index, "who", settings))) > 1
-    assert reader.read(index, "who", settings).rounds == 1
+    assert reader.read(index, "who", settings).effort == Effort(pytest.approx(0.3), True, 1)
     assert not drafter.read
 
 
@@ -125,7 +127,7 @@ def test_an_empty_draft_leaves_the_question_to_search_with(
 ) -> None:
     scorer = Fixed(model, who={5: 1.0})
     reader, _ = by_hand(model, scorer, "")
-    assert reader.read(make_index(model, handbook), "who", ReadingSettings()).rounds == 2
+    reader.read(make_index(model, handbook), "who", ReadingSettings())
     assert scorer.asked == ["who", "who"]
 
 
@@ -134,7 +136,8 @@ def test_a_real_draft_and_a_real_second_round_give_evidence(
 ) -> None:
     index = make_index(model, handbook[:3000])
     found = reader.read(index, QUESTION, ReadingSettings(again=1.0, further=1.0))
-    assert found.rounds == 2
+    assert found.effort
+    assert found.effort.rounds == 2
     assert found.evidence
     assert len({one.sentence for one in found.ranking}) == len(found.ranking)
 
@@ -207,3 +210,9 @@ def test_steps_taken_one_by_one_come_to_what_reading_at_once_does(
     assert finished(reader.steps(index, QUESTION, settings)) == reader.read(
         index, QUESTION, settings
     )
+
+
+def test_told_are_the_texts_of_the_evidence_from_the_best_run_on() -> None:
+    lines = {number: Line(number, text) for number, text in ((1, "a"), (2, "b"), (9, "c"))}
+    kept = [Candidate(1, 0.2, 1), Candidate(2, 0.1, 1), Candidate(9, 0.9, 1)]
+    assert [line.text for line in Findings(kept, kept, lines).told()] == ["c", "a", "b"]

@@ -306,6 +306,24 @@ async def test_the_published_reader_is_refused_a_long_corpus(
     assert await room.events(question(Route.INFINI_RETRI, reading=Reading.STREAMING))
 
 
+async def test_a_decision_tells_how_far_the_question_was_read(
+    make_room: Callable[..., Room], room: Room
+) -> None:
+    always = make_room(reading=ReadingSettings(again=1.0, further=1.0))
+    never = make_room(reading=ReadingSettings(again=0.0, further=0.0))
+    for own, rounds, said in ((always, 2.0, "a draft"), (never, 1.0, "nothing was read twice")):
+        for decision in (
+            (await own.events(question(Route.INFINI_RETRI)))[0],
+            (await own.answerer.retrieve(question()))[0],
+        ):
+            assert 0.0 <= decision.signals["coverage"] < 1.0
+            assert decision.signals["read_again"] == rounds - 1
+            assert decision.signals["search_rounds"] == rounds
+            assert said in decision.explanation
+    clustered = (await room.events(question(Route.CRAG)))[0]
+    assert "coverage" not in clustered.signals
+
+
 async def test_evidence_is_retrieved_without_an_answer(room: Room) -> None:
     decision, found = await room.answerer.retrieve(question())
     assert decision.route is Route.INFINI_RETRI
