@@ -25,6 +25,11 @@ class GoldSet:
     questions: tuple[str, ...]
     gold: tuple[frozenset[int], ...]
 
+    @property
+    def hops(self) -> int:
+        """Most gold passages of a question."""
+        return max(map(len, self.gold))
+
 
 def read_nq(folder: Path) -> GoldSet:
     """Natural Questions with one gold passage each, as prepared by "Lost in the Middle"."""

@@ -6,26 +6,21 @@ benchmarks.retrieval --data .work/data --questions FOLDER` writes `results/retri
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import bm25s
 import numpy as np
-from numpy.typing import NDArray
 from rich.progress import track
 
 from benchmarks.bench_corpora import Bench, GoldSet, read_musique, read_nq
+from benchmarks.readings import Readings
+from benchmarks.recall import Scores, of_passages, row_of
 from benchmarks.record import write_result
 from engine.attention import Head
 from retrieval.attention_index import AttentionScorer
 from retrieval.calibration import NULL
 from retrieval.contrast import CAP, contrast, odds, standardised
 from retrieval.corpus_index import CorpusIndex
-from retrieval.infini_retri import ReadingSettings
-from retrieval.readers import Readers
-
-CUTS = (1, 5, 10)
-Scores = NDArray[np.float32]
 
 
 class Legs:
@@ -98,60 +93,6 @@ class Legs:
         return self.scorer.best_logits(self.scorer.ask(question), index.keys, index.token_counts)
 
 
-class Readings:
-    """The indexed reader as the service has it, with and without the embedder, by several rules."""
-
-    def __init__(self, bench: Bench, gold: GoldSet, index: CorpusIndex) -> None:
-        self.gold, self.index = gold, index
-        rule = ReadingSettings()
-        always = replace(rule, again=1.0, further=0.0)
-        self.ways = {
-            "read again always": always,
-            "two rounds always": replace(always, further=1.0),
-            "by the rule": rule,
-        }
-        alone = replace(bench.heads, dense=0.0)
-        self.readers = {
-            "attention": Readers(bench.model, alone, None, bench.reader.size).indexed,
-            "attention + dense": Readers(
-                bench.model, bench.heads, bench.embedder, bench.reader.size
-            ).indexed,
-        }
-
-    def rows(self, questions: int) -> list[dict[str, object]]:
-        """Recall by each reader and rule over the first questions, and what a question takes."""
-        rows = []
-        for legs, reader in self.readers.items():
-            for way, settings in self.ways.items():
-                leg, scores, rounds = f"{legs}, {way}", [], []
-                wall, cpu = time.perf_counter(), time.process_time()
-                for question in track(
-                    self.gold.questions[:questions], f"{self.gold.name}: {leg}", transient=True
-                ):
-                    found = reader.read(self.index, question, settings)
-                    ranked = np.full(len(self.index), -np.inf, np.float32)
-                    for place, one in enumerate(found.ranking):
-                        ranked[one.sentence] = -place
-                    scores.append(of_passages(self.index, ranked))
-                    rounds.append(found.effort.rounds if found.effort else 1)
-                rows.append(
-                    _row(self.gold, leg, scores)
-                    | {
-                        "wall_seconds": (time.perf_counter() - wall) / len(scores),
-                        "cpu_seconds": (time.process_time() - cpu) / len(scores),
-                        "second_round": float(np.mean(np.array(rounds) == 2)),
-                    }
-                )
-        return rows
-
-
-def of_passages(index: CorpusIndex, scores: Scores) -> Scores:
-    """A document's score is its best sentence's."""
-    starts = np.flatnonzero(np.diff(index.document_of, prepend=-1))
-    found: Scores = np.maximum.reduceat(scores, starts)
-    return found
-
-
 def _named(head: Head) -> str:
     return f"head {head.layer}.{head.head}"
 
@@ -163,34 +104,17 @@ def _words(texts: list[str] | tuple[str, ...]) -> list[list[str]]:
     return tokenised
 
 
-def recall(scores: list[NDArray[np.float32]], gold: GoldSet) -> dict[str, float]:
-    """Mean share of a question's gold passages among the first 1, 5, 10, and MRR of the first."""
-    rows = []
-    for own, wanted in zip(scores, gold.gold, strict=False):
-        order = [int(i) for i in np.argsort(-own, kind="stable")]
-        first = next(place for place, i in enumerate(order, start=1) if i in wanted)
-        rows.append([*(len(wanted & set(order[:k])) / len(wanted) for k in CUTS), 1 / first])
-    means = np.mean(rows, axis=0)
-    return {f"recall@{k}": float(v) for k, v in zip(CUTS, means, strict=False)} | {
-        "mrr": float(means[-1])
-    }
-
-
 def measure(bench: Bench, gold: GoldSet, questions: int, read: int) -> list[dict[str, object]]:
     """One row a leg; `read` questions are read as the service reads them."""
     index = bench.index(gold.passages)
     legs = Legs(bench, gold, index)
-    rows = [_row(gold, name, scores) for name, scores in legs.all(questions).items()]
+    rows = [row_of(gold, name, scores) for name, scores in legs.all(questions).items()]
     rows += Readings(bench, gold, index).rows(min(read, questions))
     for name, seconds in legs.seconds.items():
         took = float(np.median(seconds)) * 1000
         rows.append({"set": gold.name, "leg": f"{name} ms", "median": took})
     rows.append({"set": gold.name, "leg": "tokens", "median": float(index.num_tokens)})
     return rows
-
-
-def _row(gold: GoldSet, leg: str, scores: list[Scores]) -> dict[str, object]:
-    return {"set": gold.name, "leg": leg, "questions": len(scores), **recall(scores, gold)}
 
 
 HEADLINE = {
