@@ -30,12 +30,14 @@ class ReadingSettings:
     """Budgets in tokens: `evidence` is what a prompt may have of it, `shortlist` what is read again.
 
     `share` of the best score is the least that counts as evidence, since what lies below is noise to a
-    small model. Below a coverage of `again` the shortlist is read again; below `further` an indexed
+    small model; `sure_share` is that of questions that nothing is read again for, whose best sentence
+    stands out. Below a coverage of `again` the shortlist is read again; below `further` an indexed
     text is searched once more, with a draft of the answer. 0 turns either off, 1 always does it.
     """
 
     evidence: int = 256
     share: float = 0.5
+    sure_share: float = 0.65
     ranked: int = 100  # candidates that are named, read twice or not
     shortlist: int = 1024
     again: float = 0.3
@@ -98,5 +100,7 @@ def conclude(
         for line, score, cost in zip(lines, scores, costs, strict=True)
     ]
     ranking.sort(key=lambda one: (-one.score, one.sentence))
-    evidence = pack(ranking, settings.evidence, settings.share)
+    sure = effort is not None and not effort.read_again
+    share = settings.sure_share if sure else settings.share
+    evidence = pack(ranking, settings.evidence, share)
     return Findings(evidence, ranking, {line.sentence: line for line in lines}, effort)

@@ -216,3 +216,19 @@ def test_told_are_the_texts_of_the_evidence_from_the_best_run_on() -> None:
     lines = {number: Line(number, text) for number, text in ((1, "a"), (2, "b"), (9, "c"))}
     kept = [Candidate(1, 0.2, 1), Candidate(2, 0.1, 1), Candidate(9, 0.9, 1)]
     assert [line.text for line in Findings(kept, kept, lines).told()] == ["c", "a", "b"]
+
+
+def test_less_is_evidence_beside_a_sentence_that_stands_out() -> None:
+    lines = [Line(number, "a") for number in range(4)]
+    scores = np.array([10.0, 8.0, 6.0, 4.0], np.float32)
+    settings = ReadingSettings(share=0.5, sure_share=0.7)
+    kept = {
+        coverage: [
+            one.sentence
+            for one in conclude(
+                lines, scores, [1] * 4, settings, settings.effort(coverage)
+            ).evidence
+        ]
+        for coverage in (0.1, 0.9)
+    }
+    assert kept == {0.1: [0, 1, 2], 0.9: [0, 1]}
