@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--lengths", default="4k,32k,128k")
     parser.add_argument("--depths", type=int, default=10)
     parser.add_argument("--routes", default="infini_retri,crag")
-    parser.add_argument("--haystack", default="essays+stdlib")
+    parser.add_argument("--haystack", default="auto")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     folder = given.data / "bench-needle"

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
@@ -29,6 +29,7 @@ from evaluation.scenes import Probe
 from retrieval.infini_retri import ReadingSettings
 from retrieval.lines import Findings
 from retrieval.readers import Readers
+from retrieval.window_index import WindowShelf
 
 CHARACTERS_PER_TOKEN = 4.3  # of essays, with this model's tokenizer
 ANSWER_TOKENS = 32
@@ -92,7 +93,9 @@ class Ours:
 
     def rows(self, case: Case) -> list[dict[str, object]]:
         began = time.process_time()
-        index = self.bench.index([case.text])
+        with tempfile.TemporaryDirectory() as folder:  # a shelf with nothing on it yet
+            shelf = WindowShelf(Path(folder), self.bench.reader.recipe)
+            index = replace(self.bench, shelf=shelf).index([case.text])
         indexing = time.process_time() - began
         lines = list(index.lines())
         question, settings = case.probe.question, ReadingSettings()

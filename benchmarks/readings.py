@@ -27,7 +27,7 @@ class Read:
 
 
 class Readings:
-    """The indexed reader as the service has it, with and without the embedder, by several rules."""
+    """Reads the questions of one set with the embedder and without it."""
 
     def __init__(self, bench: Bench, gold: GoldSet, index: CorpusIndex) -> None:
         self.gold, self.index, self.rule = gold, index, ReadingSettings()
@@ -55,9 +55,10 @@ class Readings:
         """A question read by each rule. Two rounds for all are for questions of several hops alone;
         what the service's own rule does is one of the others.
         """
+        once = self._read(reader, question, replace(self.rule, again=0.0, further=0.0))
         again = self._read(reader, question, replace(self.rule, again=1.0, further=0.0))
         effort = self.rule.effort(again.effort.coverage)
-        ways = {"read again always": again, "by the rule": again}
+        ways = {"searched once": once, "read again always": again, "by the rule": again}
         if self.gold.hops > 1 or effort.rounds > 1:
             twice = self._read(reader, question, replace(self.rule, again=1.0, further=1.0))
             if self.gold.hops > 1:
@@ -65,8 +66,7 @@ class Readings:
             if effort.rounds > 1:
                 ways["by the rule"] = twice
         if not effort.read_again:
-            once = replace(self.rule, again=0.0, further=0.0)
-            ways["by the rule"] = self._read(reader, question, once)
+            ways["by the rule"] = once
         return ways
 
     def _read(self, reader: IndexedReader, question: str, settings: ReadingSettings) -> Read:

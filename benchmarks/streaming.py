@@ -7,8 +7,9 @@ finished cells are kept in the data folder.
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from statistics import mean
 
@@ -19,10 +20,10 @@ from engine.generation import GenerationRequest, generate_text
 from engine.prompts import Prompter
 from engine.sampling import SamplingParams
 from evaluation.needle_suite import NeedleGrid
-from evaluation.rows import Row, RowFile
+from evaluation.rows import Row, RowFile, is_answered
 from evaluation.runs import measured_length
 from evaluation.scenes import Probe, Scene
-from retrieval.infini_retri import ReadingSettings
+from retrieval.infini_retri import ReadingSettings, finished
 from retrieval.lines import Findings, Line
 from retrieval.readers import Readers
 from retrieval.text_stream import TextStream
@@ -37,7 +38,7 @@ class Cost:
     tokens: int
     wall_seconds: float
     cpu_seconds: float
-    extra_mib: float  # the peak above what was resident before
+    extra_mib: float  # the peak above what was resident with the model loaded
 
     def labels(self) -> dict[str, float]:
         return {
@@ -56,7 +57,9 @@ class Streaming:
         readers = Readers(bench.model, bench.heads, bench.embedder, bench.reader.size)
         self.reader, self.settings = readers.streaming, ReadingSettings()
         # Once for what is made at the first call and stays.
-        self.reader.read([Line(0, "The lamp is lit.")], "Who?", replace(self.settings, again=1.0))
+        lines = [Line(0, "The lamp is lit."), Line(1, "Gulls nest on the wall.")]
+        self.reader.read(lines, "Who?", replace(self.settings, again=1.0))
+        self._loaded = resident_mib()
 
     def rows(self, scene: Scene) -> list[Row]:
         """A row for each question of a scene."""
@@ -70,18 +73,13 @@ class Streaming:
 
     def _read(self, lines: Iterator[Line], questions: list[str]) -> tuple[list[Findings], Cost]:
         reset_peak()
-        before = resident_mib()
-        wall, cpu, tokens = time.perf_counter(), time.process_time(), 0
-
-        def counted() -> Iterator[Line]:
-            nonlocal tokens
-            for line in lines:
-                tokens += self.reader.second.cost(line) - 1  # without the list's mark
-                yield line
-
-        found = self.reader.read_all(counted(), questions, self.settings)
+        wall, cpu = time.perf_counter(), time.process_time()
+        reading = self.reader.begin(*questions)
+        for line in lines:
+            reading.add(line)
+        found = [finished(reading.steps(i, self.settings)) for i in range(len(questions))]
         spent = time.perf_counter() - wall, time.process_time() - cpu
-        return found, Cost(tokens, *spent, peak_mib() - before)
+        return found, Cost(reading.num_tokens, *spent, peak_mib() - self._loaded)
 
     def _row(
         self, scene: Scene, probe: Probe, found: Findings, places: Sequence[str], cost: Cost
@@ -148,6 +146,17 @@ def row_of(label: str, cells: Sequence[Row]) -> dict[str, object]:
     }
 
 
+def read_scenes(ours: Streaming, scenes: Iterable[Scene], rows: RowFile) -> None:
+    """Reads each scene whose questions are not all answered yet."""
+    for scene in scenes:
+        done = rows.finished()
+        cells = [(done.get((scene.id, probe.id, ROUTE)), probe) for probe in scene.probes]
+        if not all(is_answered(row, probe) for row, probe in cells):
+            print(f"reading {scene.id}", flush=True)
+            for row in ours.rows(scene):
+                rows.append(row)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.streaming", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -162,18 +171,13 @@ def main() -> None:
     folder = given.data / "bench-streaming"
     folder.mkdir(parents=True, exist_ok=True)
     rows = RowFile(folder / "results.jsonl")
-    done = {scene for scene, _, _ in rows.finished()}
     labels = [label for label in f"{given.lengths},{given.once}".split(",") if label]
     table = []
     for label in labels:
         length = measured_length(lambda t: len(ours.bench.model.encode(t)), label, given.haystack)
         grid = NeedleGrid((length,), given.depths, given.seed, given.haystack)
-        scenes = list(grid.scenes())[: 1 if label in given.once.split(",") else None]
-        for scene in scenes:
-            if scene.id not in done:
-                print(f"reading {scene.id}", flush=True)
-                for row in ours.rows(scene):
-                    rows.append(row)
+        most = 1 if label in given.once.split(",") else None
+        read_scenes(ours, islice(grid.scenes(), most), rows)
         cells = [row for row in rows.read() if row.labels["length"] == label]
         table.append(row_of(label, cells) | {"source": grid.description["source"]})
     headline = {

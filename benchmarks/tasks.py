@@ -5,7 +5,6 @@ again: finished cells are kept in the data folder.
 """
 
 import argparse
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,11 +83,6 @@ def main() -> None:
         for suite, group in groups
         if not group.labels
         for name in ("recall", "score")
-    }
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    headline |= {
-        "server_cpu_seconds": used.ru_utime + used.ru_stime,
-        "server_peak_mib": used.ru_maxrss / 1024,
     }
     print(write_result("tasks", [row_of(*group) for group in groups], headline))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from evaluation.scenes import Label
+from evaluation.scenes import Label, Probe
 
 Key = tuple[str, str, str]  # scene, probe, route
 
@@ -106,6 +106,15 @@ class RowFile:
             newest[row.key] = row
         return list(newest.values())
 
-    def finished(self) -> set[Key]:
-        """The cells that a resumed run skips: those whose newest row has no error."""
-        return {row.key for row in self.read() if not row.error}
+    def finished(self) -> dict[Key, Row]:
+        """The cells that a resumed run may skip: those whose newest row has no error."""
+        return {row.key: row for row in self.read() if not row.error}
+
+
+def is_answered(row: Row | None, probe: Probe) -> bool:
+    """Whether a finished row is of this very probe: another seed or source asks another under its id."""
+    return (
+        row is not None
+        and (row.question, row.expected) == (probe.question, probe.answers)
+        and probe.labels.items() <= row.labels.items()
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evaluation.haystack import read_haystack
 from evaluation.needle_suite import Length, parse_length
-from evaluation.rows import Row, RowFile
+from evaluation.rows import Row, RowFile, is_answered
 from evaluation.scenes import Gold, Probe, Scene, Suite
 from service.client.connection import Client, ClientError
 from service.client.types import Answer, Evidence, Route
@@ -40,7 +40,11 @@ class Run:
         done = 0
         for scene in self._suite.scenes():
             cells = [(probe, route) for probe in scene.probes for route in self._routes]
-            left = [c for c in cells if (scene.id, c[0].id, c[1].value) not in finished]
+            left = [
+                (probe, route)
+                for probe, route in cells
+                if not is_answered(finished.get((scene.id, probe.id, route.value)), probe)
+            ]
             done += len(cells) - len(left)
             if left:
                 say(Progress(done, f"register {scene.id}"))

@@ -77,7 +77,7 @@ class BestLines:
 
     def ranked(self, most: int) -> tuple[list[Line], NDArray[np.float32], float]:
         """The best of the lines kept, best first, with their scores, and the question's coverage."""
-        scores, order = self.fused(self.kept), []
+        scores = self.fused(self.kept)
         # Parts of an overlong line that came apart: its best one speaks for it.
         first: dict[int, int] = {}
         for place in np.argsort(-scores, kind="stable"):

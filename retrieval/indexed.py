@@ -44,7 +44,7 @@ class IndexedReader:
         return finished(self.steps(text, question, settings))
 
     def steps(self, text: CorpusIndex, question: str, settings: ReadingSettings) -> Steps:
-        """The reading in bounded pieces."""
+        """The reading in pieces: a search, then passes of bounded size."""
         if not len(text):
             return Findings()
         first = self.search(text, question)

@@ -32,23 +32,28 @@ class ReadingSettings:
     `share` of the best score is the least that counts as evidence, since what lies below is noise to a
     small model; `sure_share` is that of questions that nothing is read again for, whose best sentence
     stands out. Below a coverage of `again` the shortlist is read again; below `further` an indexed
-    text is searched once more, with a draft of the answer. 0 turns either off, 1 always does it.
+    text is searched once more, with a draft of the answer. 0 turns either off; 1 does it wherever one
+    sentence is not all that the question finds.
     """
 
     evidence: int = 256
     share: float = 0.5
     sure_share: float = 0.65
     ranked: int = 100  # candidates that are named, read twice or not
-    shortlist: int = 1024
+    shortlist: int = 1280
     again: float = 0.3
     further: float = 0.2
 
     def __post_init__(self) -> None:
         if self.evidence < 1:
             raise ValueError(f"evidence budget {self.evidence} must be at least 1 token")
-        if not (0.0 <= self.further <= 1.0 and 0.0 <= self.again <= 1.0):
+        if not 0.0 <= self.further <= self.again <= 1.0:
             raise ValueError(
-                f"coverage bounds again {self.again} and further {self.further} must lie in 0..1"
+                f"coverage bounds must be 0 <= further {self.further} <= again {self.again} <= 1"
+            )
+        if not (0.0 <= self.share <= 1.0 and 0.0 <= self.sure_share <= 1.0):
+            raise ValueError(
+                f"share {self.share} and sure_share {self.sure_share} must lie in 0..1"
             )
 
     def effort(self, coverage: float, most_rounds: int = 2) -> Effort:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from retrieval.packing import Candidate, best_run_first
+from retrieval.packing import Candidate, in_document_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +42,18 @@ class Findings:
     effort: Effort | None = None
 
     def told(self) -> list[Line]:
-        """The lines of the evidence in the order they are told to a model."""
-        return [self.lines[one.sentence] for one in best_run_first(self.evidence)]
+        """The lines of the evidence in the order they are told to a model: neighbours in document order,
+        the run of neighbours with the best score first. A small model holds on to what it reads first.
+        """
+        runs: list[list[Candidate]] = []
+        for one in in_document_order(self.evidence):
+            if runs and self._are_neighbours(runs[-1][-1], one):
+                runs[-1].append(one)
+            else:
+                runs.append([one])
+        runs.sort(key=lambda run: -max(one.score for one in run))
+        return [self.lines[one.sentence] for run in runs for one in run]
+
+    def _are_neighbours(self, one: Candidate, next_one: Candidate) -> bool:
+        first, second = self.lines[one.sentence], self.lines[next_one.sentence]
+        return second.sentence == first.sentence + 1 and second.document == first.document

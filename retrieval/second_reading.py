@@ -2,8 +2,7 @@
 
 A passage that answers a question makes the question itself likely (query likelihood, Ponte & Croft 1998;
 by a language model without any training, Sachan et al. 2022, UPR). It is the model's own judgement, in
-context, and needs no labels and no head. Of 1,000 Natural Questions the gold passage then stands first
-for nine in ten, where stored keys alone put it there for eight.
+context, and needs no labels and no head.
 """
 
 from collections.abc import Generator, Sequence
@@ -56,10 +55,12 @@ class Rereading:
         self, lines: Sequence[Line], scores: NDArray[np.float32], room: int
     ) -> Generator[None, None, NDArray[np.float32]]:
         """Scores of ranked lines (best first, with their first scores) by both readings; a pause after
-        each pass. Passages of `room` tokens are read; the rest counts as the worst of them does.
+        each pass. Passages of `room` tokens are read, the question behind each counted in; the rest
+        counts as the worst of them does.
         """
         costs = [self._reader.cost(line) for line in lines]
-        passages = passages_of(lines, costs, LONGEST, room)
+        behind = len(self._asking) + len(self._asked)
+        passages = passages_of(lines, costs, behind, room)
         yield from self._read([[lines[i] for i in passage] for passage in passages])
         nats = np.zeros(len(lines), np.float32)
         if passages:
@@ -85,12 +86,13 @@ class Rereading:
 
 
 def passages_of(
-    lines: Sequence[Line], costs: Sequence[int], longest: int, room: int
+    lines: Sequence[Line], costs: Sequence[int], behind: int, room: int, longest: int = LONGEST
 ) -> list[tuple[int, ...]]:
     """Places of ranked lines that are read together, best passage first, each in document order.
 
     A passage is a line and up to `REACH` ranked ones to either side without a gap, of `longest` tokens
-    together; all passages have at most `room`. What does not fit hides nothing behind it.
+    together; all passages, with `behind` tokens behind each, have at most `room`. What does not fit
+    hides nothing behind it.
     """
     place_of = {line.sentence: place for place, line in enumerate(lines)}
     taken: set[int] = set()
@@ -102,11 +104,12 @@ def passages_of(
         return place if inside else None
 
     for place, line in enumerate(lines):
-        if place in taken or costs[place] > room:
+        left = room - behind
+        if place in taken or costs[place] > left:
             continue
         run, used = [place], costs[place]
         taken.add(place)
-        most = min(max(longest, used), room)
+        most = min(max(longest, used), left)
         for direction in (1, -1):
             for step in range(1, REACH + 1):
                 next_to = free(line.sentence + direction * step, line.document)
@@ -115,7 +118,7 @@ def passages_of(
                 used += costs[next_to]
                 taken.add(next_to)
                 run.append(next_to)
-        room -= used
+        room = left - used
         passages.append(tuple(sorted(run, key=lambda i: lines[i].sentence)))
     return passages
 

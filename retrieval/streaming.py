@@ -118,13 +118,12 @@ class Reading:
         keys = read_keys(scorer.model, scorer.heads, [window.ids for window in windows])
         counts = np.array([len(part) for window in windows for part in window.parts], np.int32)
         owners = [line for window in windows for line in window.lines]
-        whole = owners
         cosines: list[NDArray[np.float32]] | None = None
         for number, asked in enumerate(self._asked):
             whole, best = whole_lines(owners, scorer.best_logits(asked, keys, counts))
             cosines = cosines or self._cosines(whole)
             self.best[number].add(whole, odds(best), cosines[number])
-        self.num_lines += len(whole)
+        self.num_lines += len({line.sentence for line in owners})
         self.num_tokens += int(counts.sum())
 
     def _cosines(self, lines: Sequence[Line]) -> list[NDArray[np.float32]]:

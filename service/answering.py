@@ -106,6 +106,9 @@ class MemoryAnswerer:
             if question.reading is not Reading.PUBLISHED:
                 return await self._read_index(plan, question)
             _check_published(plan.corpus, self._config.limits)
+            return await self._thread.run(
+                lambda: self._routes.as_published(plan.corpus, question.text, plan.budget)
+            )
         preparer = self._routes.preparer(plan.decision.route, plan.cartridge)
         return await self._thread.run(lambda: preparer(plan.corpus, question.text, plan.budget))
 

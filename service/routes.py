@@ -72,14 +72,11 @@ class Routes:
         route: Route,
         cartridge: Cartridge | None = None,
     ) -> Preparer:
-        """The verb of a route; the cartridge is needed by its own route alone. For `infini_retri` it is
-        the published reader's: the others read in steps.
-        """
+        """The verb of a route that reads in one go; the cartridge is needed by its own route alone."""
         if route is Route.CARTRIDGE:
             assert cartridge is not None, "the cartridge route was taken without a cartridge"
             return lambda corpus, question, budget: self._asked(question, prefix=cartridge.prefix)
         return {
-            Route.INFINI_RETRI: self._as_published,
             Route.CRAG: self._crag,
             Route.FULL_CONTEXT: self._full_context,
             Route.NONE: self._none,
@@ -94,9 +91,10 @@ class Routes:
         """The settings of a reading whose evidence may have so many tokens."""
         return replace(self._reading, evidence=budget.evidence)
 
-    def _as_published(
+    def as_published(
         self, corpus: ResidentCorpus, question: str, budget: Budget
     ) -> PreparedContext:
+        """What the published reader finds, and its prompt."""
         settings = self.reading_settings(budget)
         found = self.readers.published.read(corpus.index.lines(), question, settings)
         return self.with_evidence(corpus, found, question)

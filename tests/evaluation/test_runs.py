@@ -24,6 +24,7 @@ class TwoScenes:
     name: str = "toy"
     grouped_by: tuple[str, ...] = ("depth",)
     gold: str = "The lamp is green."
+    depth: int = 0
 
     @property
     def description(self) -> Mapping[str, Label]:
@@ -33,7 +34,11 @@ class TwoScenes:
         for number in range(2):
             documents = [SourceDocument(f"{name}.txt", b"text") for name in "ab"[: 2 - number]]
             probe = Probe(
-                "one", "What is the lamp?", (("green",),), (Gold("b.txt", self.gold),), {"depth": 0}
+                "one",
+                "What is the lamp?",
+                (("green",),),
+                (Gold("b.txt", self.gold),),
+                {"depth": self.depth},
             )
             yield Scene(f"toy-{number}", documents, (probe,))
 
@@ -127,6 +132,14 @@ def test_a_second_run_skips_what_is_finished_and_tries_again_what_failed(tmp_pat
     third = FixedClient()
     go(third, tmp_path, routes)
     assert (third.asked, third.indexed) == ([], 0)
+
+
+def test_another_question_under_the_same_name_is_asked(tmp_path: Path) -> None:
+    go(FixedClient(), tmp_path, (Route.CRAG,))
+    client = FixedClient()
+    rows = go(client, tmp_path, (Route.CRAG,), depth=5).rows.read()
+    assert len(client.asked) == 2
+    assert [row.labels["depth"] for row in rows] == [5, 5]
 
 
 def test_the_corpus_holds_just_the_documents_of_the_scene(tmp_path: Path) -> None:

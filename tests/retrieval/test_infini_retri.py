@@ -13,7 +13,7 @@ from retrieval.contrast import Contrast
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.heads import RetrievalHeads, retrieval_heads
 from retrieval.indexed import IndexedReader
-from retrieval.infini_retri import ReadingSettings, conclude, finished
+from retrieval.infini_retri import ReadingSettings, conclude
 from retrieval.lines import Effort, Findings, Line
 from retrieval.packing import Candidate
 from retrieval.readers import Readers
@@ -61,6 +61,14 @@ class Draft:
         self.read.append(sentences)
         yield
         return self.text
+
+
+def taken(steps: Generator[None, None, NDArray[np.float32]]) -> NDArray[np.float32]:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return np.asarray(end.value)
 
 
 def by_hand(model: LanguageModel, scorer: Fixed, draft: str = "") -> tuple[IndexedReader, Draft]:
@@ -189,7 +197,12 @@ def test_a_question_longer_than_a_window_is_answered_from_evidence(
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"evidence": 0}, "evidence budget"), ({"again": 1.5}, "coverage bounds")],
+    [
+        ({"evidence": 0}, "evidence budget"),
+        ({"again": 1.5}, "coverage bounds"),
+        ({"again": 0.1, "further": 0.2}, "coverage bounds"),
+        ({"share": 1.5}, "share"),
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(changes: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -203,19 +216,29 @@ def test_the_lines_of_a_corpus_are_its_sentences(model: LanguageModel, handbook:
     ]
 
 
-def test_steps_taken_one_by_one_come_to_what_reading_at_once_does(
-    model: LanguageModel, reader: IndexedReader, handbook: str
+def test_a_second_reading_changes_the_order_where_the_question_is_not_covered(
+    model: LanguageModel, handbook: str
 ) -> None:
-    index, settings = make_index(model, handbook[:3000]), ReadingSettings(again=1.0)
-    assert finished(reader.steps(index, QUESTION, settings)) == reader.read(
-        index, QUESTION, settings
-    )
+    scorer = Fixed(model, who={5: 1.5, 40: 1.4, 70: 1.3})
+    index, drafter = make_index(model, handbook), Draft("")
+    second = SecondReading(model, 100.0)
+    reader = IndexedReader(scorer, second, drafter)  # type: ignore[arg-type]
+    lines = [index.line(n) for n in (5, 40, 70)]
+    steps = second.begin("who").steps(lines, np.zeros(3, np.float32), 10_000)
+    found = reader.read(index, "who", ReadingSettings(again=0.5, further=0.0, shortlist=10_000))
+    once = reader.read(index, "who", ReadingSettings(again=0.0, further=0.0))
+
+    likely = [lines[i].sentence for i in np.argsort(-taken(steps))]
+    assert [c.sentence for c in found.ranking if c.sentence in (5, 40, 70)] == likely
+    assert [c.sentence for c in once.ranking[:3]] == [5, 40, 70]
 
 
 def test_told_are_the_texts_of_the_evidence_from_the_best_run_on() -> None:
-    lines = {number: Line(number, text) for number, text in ((1, "a"), (2, "b"), (9, "c"))}
-    kept = [Candidate(1, 0.2, 1), Candidate(2, 0.1, 1), Candidate(9, 0.9, 1)]
-    assert [line.text for line in Findings(kept, kept, lines).told()] == ["c", "a", "b"]
+    scores = {3: 0.2, 4: 0.5, 8: 0.1, 9: 0.9, 10: 0.3, 11: 0.7}
+    lines = {n: Line(n, str(n), document=int(n > 10)) for n in scores}
+    kept = [Candidate(n, score, 1) for n, score in scores.items()]
+    told = Findings(kept, kept, lines).told()
+    assert [line.sentence for line in told] == [8, 9, 10, 11, 3, 4]  # 11 is of another document
 
 
 def test_less_is_evidence_beside_a_sentence_that_stands_out() -> None:
