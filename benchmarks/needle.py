@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean, median
 
 from benchmarks.record import recorded, write_result
+from evaluation.haystack import read_haystack
 from evaluation.needle_suite import NeedleGrid
 from evaluation.rows import Row
 from evaluation.runs import Progress, Run, measured_length
@@ -88,12 +89,13 @@ def main() -> None:
         grid = NeedleGrid(lengths, given.depths, given.seed, given.haystack)
         run = Run(client, grid, routes, folder)
         run.go(say)
-    cells, source = run.rows.read(), grid.description["source"]
+    cells = run.rows.read()
     rows = [
-        row_of(label, route.value, own) | {"source": source}
-        for label in labels
+        row_of(length.label, route.value, own)
+        | {"source": read_haystack(given.haystack, length.characters).source}
+        for length in lengths
         for route in routes
-        if (own := [c for c in cells if c.labels["length"] == label and c.route == route.value])
+        if (own := [c for c in cells if (c.labels["length"], c.route) == (length.label, route)])
     ]
     print(write_result("needle", rows, headline(rows)))
 

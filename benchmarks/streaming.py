@@ -160,8 +160,9 @@ def read_scenes(ours: Streaming, scenes: Iterable[Scene], rows: RowFile) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.streaming", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--lengths", default="4k,32k,128k")
-    parser.add_argument("--once", default="1m", help="lengths of which one text is read")
+    parser.add_argument(
+        "--lengths", default="4k,32k,128k,1m:1", help="with :N, only N of the texts of a length"
+    )
     parser.add_argument("--depths", type=int, default=10)
     parser.add_argument("--haystack", default="auto")
     parser.add_argument("--seed", type=int, default=0)
@@ -171,13 +172,12 @@ def main() -> None:
     folder = given.data / "bench-streaming"
     folder.mkdir(parents=True, exist_ok=True)
     rows = RowFile(folder / "results.jsonl")
-    labels = [label for label in f"{given.lengths},{given.once}".split(",") if label]
     table = []
-    for label in labels:
+    for wanted in given.lengths.split(","):
+        label, _, most = wanted.partition(":")
         length = measured_length(lambda t: len(ours.bench.model.encode(t)), label, given.haystack)
         grid = NeedleGrid((length,), given.depths, given.seed, given.haystack)
-        most = 1 if label in given.once.split(",") else None
-        read_scenes(ours, islice(grid.scenes(), most), rows)
+        read_scenes(ours, islice(grid.scenes(), int(most) if most else None), rows)
         cells = [row for row in rows.read() if row.labels["length"] == label]
         table.append(row_of(label, cells) | {"source": grid.description["source"]})
     headline = {
