@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.embedding import Embedder
+from engine.heap import give_back
 from retrieval.attention_index import AttentionScorer
 from retrieval.best_lines import BestLines
 from retrieval.contrast import odds
@@ -125,6 +126,7 @@ class Reading:
             self.best[number].add(whole, odds(best), cosines[number])
         self.num_lines += len({line.sentence for line in owners})
         self.num_tokens += int(counts.sum())
+        give_back()  # else the process grows with the text
 
     def _cosines(self, lines: Sequence[Line]) -> list[NDArray[np.float32]]:
         """Of each question with each line."""

@@ -7,6 +7,7 @@ windows and a killed job goes on where it was.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from engine.heap import give_back
 from retrieval.window_index import WindowReader, WindowShelf
 from retrieval.windows import Window, cut_windows
 from service.state.content import ContentStore
@@ -49,6 +50,7 @@ class Indexer:
             for window in windows:
                 if not self._shelf.holds(window.digest):
                     self._shelf.put(window.digest, self._reader.read(text, window))
+                    give_back()  # else the worker grows with the corpus
                     read += 1
                 done += 1
                 tokens += int(self._shelf.get(window.digest).token_counts.sum())
