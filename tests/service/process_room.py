@@ -4,11 +4,13 @@ import json
 import os
 import random
 import re
+import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,15 @@ class Server:
     def worker(self) -> int:
         """The process id of the server's worker."""
         return until(self.find_worker, "a worker")
+
+    def suspend(self, worker: int) -> None:
+        """Stops a worker where it holds no lock on the database, which the server will need."""
+        with closing(sqlite3.connect(self.data / "longmemory.sqlite3", timeout=10)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            os.kill(worker, signal.SIGSTOP)
+            stat = Path(f"/proc/{worker}/stat")
+            until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the stop")
+            database.rollback()
 
     def find_worker(self) -> int:
         for stat in Path("/proc").glob("[0-9]*/stat"):

@@ -72,7 +72,7 @@ def test_a_training_cancelled_while_its_worker_died_ends_as_cancelled(
     training = server.train(trained, 2000, "orphaned")
     server.reach(training, "step", 1)
     worker = server.worker()
-    os.kill(worker, signal.SIGSTOP)  # it cannot hear of the cancellation any more
+    server.suspend(worker)  # it cannot hear of the cancellation any more
     server.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=training.name))
     os.kill(worker, signal.SIGKILL)
     assert server.wait(training).error.code == grpc.StatusCode.CANCELLED.value[0]
