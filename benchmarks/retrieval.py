@@ -7,6 +7,7 @@ benchmarks.retrieval --data .work/data --questions FOLDER` writes `results/retri
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import bm25s
@@ -22,6 +23,7 @@ from retrieval.attention_index import AttentionScorer
 from retrieval.calibration import NULL
 from retrieval.contrast import CAP, contrast, odds, standardised
 from retrieval.corpus_index import CorpusIndex
+from retrieval.heads import Pooling
 
 
 class Legs:
@@ -30,10 +32,15 @@ class Legs:
     def __init__(self, bench: Bench, gold: GoldSet, index: CorpusIndex) -> None:
         self.bench, self.gold, self.index = bench, gold, index
         self.scorer = AttentionScorer(bench.model, bench.heads, bench.reader.size.most)
+        other: Pooling = "log_sum_exp" if bench.heads.pooling == "max" else "max"
+        heads = replace(bench.heads, pooling=other)
+        self._other = AttentionScorer(bench.model, heads, self.scorer.window)
         self._heads = [head for own in self.scorer.sharing.values() for head in own]
         self._lexical = bm25s.BM25()
         self._lexical.index(_words(gold.passages), show_progress=False)
-        self._null = odds(self._best(NULL)).mean(axis=0)
+        asked = self.scorer.ask(NULL)
+        pooled = self.scorer.pooled_logits(asked, index.keys, index.token_counts)
+        self._null = odds(pooled).mean(axis=0)
         self.seconds: dict[str, list[float]] = {"ask": [], "search": []}
 
     def all(self, questions: int) -> dict[str, list[Scores]]:
@@ -48,18 +55,23 @@ class Legs:
         index, began = self.index, time.perf_counter()
         asked = self.scorer.ask(question)
         read = time.perf_counter()
-        best = self.scorer.best_logits(asked, index.keys, index.token_counts)
-        attention = contrast(best, index.document_of).scores
+        pooled = self.scorer.pooled_logits(asked, index.keys, index.token_counts)
+        attention = contrast(pooled, index.document_of).scores
         dense = index.vectors @ self.bench.embedder.embed([question])[0]
         self.seconds["ask"].append(read - began)
         self.seconds["search"].append(time.perf_counter() - read)
+        plain = odds(pooled)
+        other = self._other.pooled_logits(asked, index.keys, index.token_counts)
         weight = self.bench.heads.dense
         sentences = {
             "attention": attention,
-            "attention, without standardising": odds(best).mean(axis=0),
-            "attention, less the null question": odds(best).mean(axis=0) - self._null,
-            "attention, without neighbours": np.minimum(standardised(odds(best)), CAP).sum(axis=0),
-            **self._by_head(best),
+            "attention, without standardising": plain.mean(axis=0),
+            "attention, less the null question": plain.mean(axis=0) - self._null,
+            "attention, without neighbours": np.minimum(standardised(plain), CAP).sum(axis=0),
+            f"attention, pooled by {self._other.heads.pooling}": contrast(
+                other, index.document_of
+            ).scores,
+            **self._by_head(pooled),
             "dense": dense,
             "attention + dense": standardised(attention) + weight * standardised(dense),
         }
@@ -71,11 +83,11 @@ class Legs:
         scored["attention + dense + bm25"] = fused + 0.5 * standardised(lexical)
         return scored
 
-    def _by_head(self, best: Scores) -> dict[str, Scores]:
+    def _by_head(self, pooled: Scores) -> dict[str, Scores]:
         """Each head alone, and all but each."""
         alone = [
             contrast(rows, self.index.document_of).scores
-            for rows in np.split(best, len(self._heads))
+            for rows in np.split(pooled, len(self._heads))
         ]
         total = np.sum(alone, axis=0)
         return {
@@ -88,10 +100,6 @@ class Legs:
                 for h, own in zip(self._heads, alone, strict=True)
             },
         }
-
-    def _best(self, question: str) -> Scores:
-        index = self.index
-        return self.scorer.best_logits(self.scorer.ask(question), index.keys, index.token_counts)
 
 
 def _named(head: Head) -> str:

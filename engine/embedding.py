@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from sentence_transformers import SentenceTransformer
 from engine.wheels import embedder_folder
 
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
+_REMEMBERED = (
+    16  # questions: the router, a reader and a retriever each want the vector of the same one
+)
 
 
 class Embedder:
@@ -21,6 +25,7 @@ class Embedder:
         self._encoder = encoder
         self.dimension = int(encoder.get_embedding_dimension())
         self.fingerprint = _digest(encoder)
+        self._remembered = lru_cache(_REMEMBERED)(self._embed_one)
 
     @classmethod
     def load(cls, name: str = DEFAULT_EMBEDDER, device: str = "cpu") -> "Embedder":
@@ -51,6 +56,16 @@ class Embedder:
             if progress:
                 progress(start + len(rows))
         return vectors
+
+    def embed_question(self, question: str) -> NDArray[np.float32]:
+        """The question's unit vector [dimension], not to be written to; the last few are remembered."""
+        vector: NDArray[np.float32] = self._remembered(question)
+        return vector
+
+    def _embed_one(self, text: str) -> NDArray[np.float32]:
+        (vector,) = self.embed([text])
+        vector.flags.writeable = False
+        return vector
 
 
 def _digest(encoder: Any) -> str:

@@ -2,7 +2,8 @@
 
 The question stands behind the prompt's opening and a window's length of nothing; it sees only the
 opening and itself, so one short pass serves all windows. Each of its tokens asks the stored keys at
-the calibrated heads; a sentence answers with its best key (late interaction, as in ColBERT).
+the calibrated heads; a sentence answers with its best key (late interaction, as in ColBERT), or with
+the attention of all its keys where that was calibrated.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,12 +20,13 @@ from engine.prefix import KVPrefix
 from engine.prompts import Prompter
 from retrieval.contrast import Contrast, contrast
 from retrieval.corpus_index import CorpusIndex
-from retrieval.heads import RetrievalHeads
+from retrieval.heads import Pooling, RetrievalHeads
 from retrieval.quantised_keys import QuantisedKeys
 
 _BLOCK = 8192  # tokens whose keys are restored at once
 _ROWS = 64  # rows of a KV head that ask at once: a long question must not cost much memory
 _NOTHING = -30.0  # the logit of a sentence that no token belongs to
+_POOLS: dict[Pooling, np.ufunc] = {"max": np.maximum, "log_sum_exp": np.logaddexp}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +48,7 @@ class AttentionScorer:
 
     def __init__(self, model: LanguageModel, heads: RetrievalHeads, window: int) -> None:
         self.model, self.heads, self.window = model, heads, window
+        self.pool = _POOLS[heads.pooling]
         self._group = model.geometry.heads // model.geometry.kv_heads
         self._prompter = Prompter(model)
 
@@ -55,8 +58,8 @@ class AttentionScorer:
         found = Contrast(np.zeros(len(index), dtype=np.float32), 0.0)
         for start in range(0, max(len(one.rows) for one in asked), _ROWS):
             part = [one.part(start, start + _ROWS) for one in asked]
-            best = self.best_logits(part, index.keys, index.token_counts)
-            found += contrast(best, index.document_of)
+            pooled = self.pooled_logits(part, index.keys, index.token_counts)
+            found += contrast(pooled, index.document_of)
         return found
 
     def ask(self, question: str) -> list[AskedHeads]:
@@ -87,19 +90,19 @@ class AttentionScorer:
             for layer, kv_head in self.heads.kv_heads(self._group)
         }
 
-    def best_logits(
+    def pooled_logits(
         self,
         asked: Sequence[AskedHeads],
         windows: Sequence[QuantisedKeys],
         counts: NDArray[np.int32],
     ) -> NDArray[np.float32]:
-        """The largest logit of each sentence over the opening's, [R, S]: R rows of all heads.
+        """The pooled logit of each sentence over the opening's, [R, S]: R rows of all heads.
 
         `counts` [S] are tokens a sentence; together they are the windows' tokens, in order. Keys lie
         on the host, mapped from their files, so this runs on the CPU.
         """
         rows = sum(len(one.rows) for one in asked)
-        best = np.full((rows, len(counts)), _NOTHING, dtype=np.float32)
+        pooled = np.full((rows, len(counts)), _NOTHING, dtype=np.float32)
         edges = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         start = 0
         for block in _blocks(windows):
@@ -108,9 +111,9 @@ class AttentionScorer:
             inside = edges[first:last] - start
             filled = np.flatnonzero(counts[first:last])  # a sentence may share its only token
             if len(filled):
-                best[:, first + filled] = _best_of_block(asked, block, inside[filled])
+                pooled[:, first + filled] = _pool(asked, block, inside[filled], self.pool)
             start = stop
-        return best
+        return pooled
 
     @cached_property
     def _opening(self) -> KVPrefix:
@@ -133,17 +136,20 @@ def _blocks(windows: Sequence[QuantisedKeys]) -> Iterator[list[QuantisedKeys]]:
         yield block
 
 
-def _best_of_block(
-    asked: Sequence[AskedHeads], block: Sequence[QuantisedKeys], starts: NDArray[np.int64]
+def _pool(
+    asked: Sequence[AskedHeads],
+    block: Sequence[QuantisedKeys],
+    starts: NDArray[np.int64],
+    pool: np.ufunc,
 ) -> NDArray[np.float32]:
-    """The largest logit between each start and the next, [R, len(starts)]."""
+    """One logit of those between each start and the next, [R, len(starts)]."""
     values = torch.cat([window.values for window in block], dim=1)
     scales = torch.cat([window.scales for window in block], dim=1)
     found = []
     for head, one in enumerate(asked):
         logits = one.rows @ values[head].float().T
         logits.mul_(scales[head]).sub_(one.opening)
-        found.append(np.maximum.reduceat(logits.numpy(), starts, axis=1))
+        found.append(pool.reduceat(logits.numpy(), starts, axis=1))
     return np.concatenate(found)
 
 

@@ -3,7 +3,8 @@
 No labels are needed: each fact is a sentence and a question that it alone answers. Heads compete over
 all windows at once, since a head that wins within one window may lose among many. Heads are added one
 by one (as QRHead 2025 ranks them, but for what they add to those chosen) on half of the facts; the
-other half says how good the choice is, and what other ways to score would make of the same heads.
+other half says how good the choice is, and what other ways to score would make of the same heads. How a
+sentence's keys are pooled and how much the embedder's cosine weighs are chosen on that half as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from engine.embedding import Embedder
 from engine.model import LanguageModel
 from retrieval.attention_index import AttentionScorer
 from retrieval.contrast import CAP, contrast, odds, standardised
-from retrieval.heads import RetrievalHeads, middle_heads
+from retrieval.heads import POOLINGS, Pooling, RetrievalHeads, middle_heads
 from retrieval.line_windows import LinePacker
 from retrieval.lines import Line
 from retrieval.packing import Candidate, pack
@@ -86,7 +87,9 @@ def calibrate(
     gold = np.array([sentence for sentence, _ in text.facts])
     train = np.arange(len(gold)) % 2 == 0
     search = _grow(scores, gold, train, settings.most)
-    attention = standardised(_sum(scores, search))
+    by_pooling = {pooling: read.scores_of(search, pooling) for pooling in POOLINGS}
+    pooling = max(POOLINGS, key=lambda name: _worth(by_pooling[name], gold, train))
+    attention = standardised(by_pooling[pooling])
     cosines = _cosines(embedder, text)
     dense = max(
         WEIGHTS if embedder else (0.0,),
@@ -97,12 +100,18 @@ def calibrate(
         "middle layers, all heads": _sum(scores, [head for head in middle if head in scores]),
         "best single head": scores[search[0]],
         "chosen heads": attention,
+        **{
+            f"chosen heads, pooled by {name}": own
+            for name, own in by_pooling.items()
+            if name != pooling
+        },
         **read.other_ways(search),
     }
     if embedder:
         ways |= {"embedder alone": cosines, "chosen heads + embedder": attention + dense * cosines}
     rows = [_measure(name, way, gold, ~train, read, settings.budget) for name, way in ways.items()]
-    return Calibration(RetrievalHeads(tuple(sorted(search)), dense, True), tuple(rows))
+    heads = RetrievalHeads(tuple(sorted(search)), dense, True, pooling)
+    return Calibration(heads, tuple(rows))
 
 
 class _ReadText:
@@ -140,22 +149,26 @@ class _ReadText:
         found: dict[Head, list[NDArray[np.float32]]] = {head: [] for head in order}
         for number, question in enumerate(self._questions):
             say(f"question {number + 1} of {len(self._questions)}")
-            best = self._best(self._scorer, self._keys, question)
-            for head, rows in zip(order, np.split(best, len(order)), strict=True):
+            pooled = self._pooled(self._scorer, self._keys, question)
+            for head, rows in zip(order, np.split(pooled, len(order)), strict=True):
                 found[head].append(contrast(rows, documents).scores)
         return {head: np.stack(rows) for head, rows in found.items()}
 
+    def scores_of(self, search: Sequence[Head], pooling: Pooling) -> Scores:
+        """What these heads together make of each fact's question."""
+        chosen, keys = self._chosen(search, pooling)
+        documents = np.zeros(len(self.counts), np.int32)
+        return np.stack(
+            [contrast(self._pooled(chosen, keys, one), documents).scores for one in self._questions]
+        )
+
     def other_ways(self, search: Sequence[Head]) -> dict[str, Scores]:
         """The chosen heads, scored in ways that the readers do not take."""
-        chosen = AttentionScorer(
-            self._scorer.model, RetrievalHeads(tuple(sorted(search))), self._scorer.window
-        )
-        places = [list(self._scorer.sharing).index(place) for place in chosen.sharing]
-        keys = [QuantisedKeys(one.values[places], one.scales[places]) for one in self._keys]
-        nothing = odds(self._best(chosen, keys, NULL)).mean(axis=0)
+        chosen, keys = self._chosen(search, "max")
+        nothing = odds(self._pooled(chosen, keys, NULL)).mean(axis=0)
         plain, own = [], []
         for question in self._questions:
-            found = odds(self._best(chosen, keys, question))
+            found = odds(self._pooled(chosen, keys, question))
             plain.append(found.mean(axis=0))
             own.append(np.minimum(standardised(found), CAP).sum(axis=0))
         return {
@@ -164,10 +177,19 @@ class _ReadText:
             "chosen heads, less the null question": np.stack(plain) - nothing,
         }
 
-    def _best(
+    def _chosen(
+        self, search: Sequence[Head], pooling: Pooling
+    ) -> tuple[AttentionScorer, list[QuantisedKeys]]:
+        """A scorer of these heads alone, and the keys that they ask."""
+        heads = RetrievalHeads(tuple(sorted(search)), pooling=pooling)
+        chosen = AttentionScorer(self._scorer.model, heads, self._scorer.window)
+        places = [list(self._scorer.sharing).index(place) for place in chosen.sharing]
+        return chosen, [QuantisedKeys(one.values[places], one.scales[places]) for one in self._keys]
+
+    def _pooled(
         self, scorer: AttentionScorer, keys: Sequence[QuantisedKeys], question: str
     ) -> NDArray[np.float32]:
-        return scorer.best_logits(scorer.ask(question), keys, self.counts)
+        return scorer.pooled_logits(scorer.ask(question), keys, self.counts)
 
 
 def _cosines(embedder: Embedder | None, text: PlantedText) -> Scores:

@@ -1,6 +1,6 @@
 """From attention to scores: what sets a sentence apart from all others, question token by token.
 
-A question token's attention to a sentence is the odds of the sentence's best key against the prompt's
+A question token's attention to a sentence is the odds of the sentence's pooled keys against the prompt's
 opening, whose first token takes the attention that nothing deserves. A token that finds something
 everywhere ("the", "who") tells nothing, so each token's row is standardised over all sentences, as an
 inverse document frequency would; what asks nothing then needs no null question to be taken off.
@@ -36,14 +36,14 @@ class Contrast:
         return max(0.0, float(self.scores.max())) / self.most if self.most > 0.0 else 1.0
 
 
-def contrast(best: NDArray[np.float32], document_of: NDArray[np.int32]) -> Contrast:
-    """Scores from `best` [R, S]: for each of R (head, question token) pairs the largest logit in
+def contrast(pooled: NDArray[np.float32], document_of: NDArray[np.int32]) -> Contrast:
+    """Scores from `pooled` [R, S]: for each of R (head, question token) pairs the pooled logit of
     each sentence, less the opening's log-sum-exp. A sentence scores by itself and among the `REACH`
     sentences around it within its document: a question's words seldom all stand in one sentence.
     """
-    if not best.size:
-        return Contrast(np.zeros(best.shape[1], dtype=np.float32), 0.0)
-    own = odds(best)
+    if not pooled.size:
+        return Contrast(np.zeros(pooled.shape[1], dtype=np.float32), 0.0)
+    own = odds(pooled)
     own, among = standardised(own), standardised(neighbourhood(own, document_of))
     most = combined(own.max(axis=1, keepdims=True), among.max(axis=1, keepdims=True))
     return Contrast(combined(own, among), float(most[0]))
@@ -58,7 +58,7 @@ def combined(own: NDArray[np.float32], among: NDArray[np.float32]) -> NDArray[np
 
 
 def odds(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How a key stands against the prompt's opening, 0..1: the softmax of the two alone."""
+    """How keys stand against the prompt's opening, 0..1: the softmax of the two alone."""
     result: NDArray[np.float32] = np.reciprocal(
         1 + np.exp(-np.clip(logits, -30.0, 30.0)), dtype=np.float32
     )

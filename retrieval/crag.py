@@ -48,7 +48,7 @@ def retrieve(
 
     `cost` gives a sentence's tokens in the prompt.
     """
-    numbers, cosines = index.search(embedder.embed([question])[0], settings.found)
+    numbers, cosines = index.search(embedder.embed_question(question), settings.found)
     ranking = [Candidate(int(n), float(c), 0) for n, c in zip(numbers, cosines, strict=True)]
     lines = {one.sentence: index.line(one.sentence) for one in ranking}
     near = cosines >= cosines.max(initial=0.0) - settings.margin

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from engine.attention import Head
 from engine.model import LanguageModel
@@ -13,16 +13,21 @@ from engine.model import LanguageModel
 # Relevance over layers is a bell whose top lies past the middle (Selective-ICR 2026, QRHead 2025).
 _MIDDLE = (0.50, 0.62)
 
+# What a sentence answers a question's token with: its best key, or the attention of all its keys.
+Pooling = Literal["max", "log_sum_exp"]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+
 
 @dataclass(frozen=True, slots=True)
 class RetrievalHeads:
     """`search` heads are asked over stored keys; `dense` is the weight of the embedder's cosine beside
-    the attention.
+    the attention; `pooling` makes one logit of those of a sentence's keys.
     """
 
     search: tuple[Head, ...]
     dense: float = 0.0
     calibrated: bool = False
+    pooling: Pooling = "max"
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -36,12 +41,17 @@ class RetrievalHeads:
         return {
             "search": [[head.layer, head.head] for head in self.search],
             "dense": self.dense,
+            "pooling": self.pooling,
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "RetrievalHeads":
+        """Raises ValueError where the pooling is none that is known."""
+        pooling = fields.get("pooling", "max")
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling {pooling!r} is none of {', '.join(POOLINGS)}")
         search = tuple(sorted(Head(layer, head) for layer, head in fields["search"]))
-        return cls(search, float(fields["dense"]), True)
+        return cls(search, float(fields["dense"]), True, pooling)
 
 
 def retrieval_heads(model: LanguageModel, folder: Path | None = None) -> RetrievalHeads:

@@ -66,7 +66,7 @@ class IndexedReader:
         scores = standardised(found.scores)
         weight = self._scorer.heads.dense
         if weight and self._embedder is not None:
-            cosines = index.vectors @ self._embedder.embed([question])[0]
+            cosines = index.vectors @ self._embedder.embed_question(question)
             scores = scores + weight * standardised(cosines)
         return Search(scores, found.coverage)
 

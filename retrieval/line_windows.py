@@ -56,10 +56,10 @@ class LinePacker:
 
 
 def whole_lines(
-    owners: Sequence[Line], best: NDArray[np.float32]
+    owners: Sequence[Line], logits: NDArray[np.float32], pool: np.ufunc
 ) -> tuple[list[Line], NDArray[np.float32]]:
-    """Parts of one line become one column [rows, lines] again, with the best of them."""
+    """Parts of one line become one column [rows, lines] again."""
     starts = [
         i for i, line in enumerate(owners) if i == 0 or line.sentence != owners[i - 1].sentence
     ]
-    return [owners[i] for i in starts], np.maximum.reduceat(best, starts, axis=1)
+    return [owners[i] for i in starts], pool.reduceat(logits, starts, axis=1)

@@ -121,9 +121,10 @@ class Reading:
         owners = [line for window in windows for line in window.lines]
         cosines: list[NDArray[np.float32]] | None = None
         for number, asked in enumerate(self._asked):
-            whole, best = whole_lines(owners, scorer.best_logits(asked, keys, counts))
+            logits = scorer.pooled_logits(asked, keys, counts)
+            whole, pooled = whole_lines(owners, logits, scorer.pool)
             cosines = cosines or self._cosines(whole)
-            self.best[number].add(whole, odds(best), cosines[number])
+            self.best[number].add(whole, odds(pooled), cosines[number])
         self.num_lines += len({line.sentence for line in owners})
         self.num_tokens += int(counts.sum())
         give_back()  # else the process grows with the text

@@ -84,7 +84,7 @@ class Routes:
 
     def nearest(self, corpus: ResidentCorpus, question: str) -> float:
         """Cosine of the question and the corpus' nearest sentence; -1 where there is none."""
-        _, cosines = corpus.index.search(self._embedder.embed([question])[0], 1)
+        _, cosines = corpus.index.search(self._embedder.embed_question(question), 1)
         return float(cosines[0]) if len(cosines) else -1.0
 
     def reading_settings(self, budget: Budget) -> ReadingSettings:

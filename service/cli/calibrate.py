@@ -121,6 +121,7 @@ def _show(found: Calibration, path: Path) -> None:
             for row in found.rows
         ],
     )
-    typer.echo(f"\nsearch heads (layer.head): {listed(found.heads.search)}")
-    typer.echo(f"weight of the embedder:    {found.heads.dense:g}")
+    typer.echo(f"\nsearch heads (layer.head):   {listed(found.heads.search)}")
+    typer.echo(f"a sentence's keys pooled by: {found.heads.pooling}")
+    typer.echo(f"weight of the embedder:      {found.heads.dense:g}")
     typer.echo(f"stored: {path}; start the server anew and index the corpora again")

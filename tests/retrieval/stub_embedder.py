@@ -13,6 +13,10 @@ class StubEmbedder:
     dimension = 16
     fingerprint = "stub"
 
+    def embed_question(self, question: str) -> NDArray[np.float32]:
+        vector: NDArray[np.float32] = self.embed([question])[0]
+        return vector
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         rows = []
         for text in texts:

@@ -1,5 +1,8 @@
 """Stored keys give the logits that reading the window with the question would give."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +16,7 @@ from retrieval import attention_index
 from retrieval.attention_index import AttentionScorer, rank
 from retrieval.contrast import contrast
 from retrieval.corpus_index import CorpusIndex, Document, Placement
-from retrieval.heads import RetrievalHeads
+from retrieval.heads import POOLINGS, Pooling, RetrievalHeads
 from retrieval.quantised_keys import QuantisedKeys
 from retrieval.window_index import WindowReader, read_keys
 from retrieval.windows import Window, WindowSize, cut_windows
@@ -65,9 +68,9 @@ def read_together(model: LanguageModel, window: list[int], question: str) -> tup
 
 
 def plain_logits(
-    model: LanguageModel, window: list[int], counts: list[int], question: str
+    model: LanguageModel, window: list[int], counts: list[int], question: str, pooling: Pooling
 ) -> NDArray[np.float32]:
-    """The largest logit in each sentence over the opening's log-sum-exp, by plain loops: rows are
+    """The pooled logit of each sentence over the opening's log-sum-exp, by plain loops: rows are
     query heads in the order of their KV heads, and within each the question's tokens.
     """
     tap, first, asked = read_together(model, window, question)
@@ -78,7 +81,8 @@ def plain_logits(
         for query in tap.queries[place.layer][place.head, asked:]:
             logits = torch.tensor([float(query @ key) for key in keys]) * keys.shape[-1] ** -0.5
             odds = (logits[first:] - logits[:first].logsumexp(0)).split(counts)
-            rows.append([float(part.max()) for part in odds])
+            pool = torch.Tensor.max if pooling == "max" else partial(torch.logsumexp, dim=0)
+            rows.append([float(pool(part)) for part in odds])
     return np.array(rows, np.float32)
 
 
@@ -92,26 +96,27 @@ def exact_keys(model: LanguageModel, text: str) -> QuantisedKeys:
     return QuantisedKeys(keys, torch.ones(keys.shape[:2]))
 
 
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_logits_from_stored_keys_equal_a_reading_of_window_and_question_together(
-    family_model: LanguageModel, handbook: str
+    family_model: LanguageModel, handbook: str, pooling: Pooling
 ) -> None:
     model, text = family_model, handbook[:1100]
     index = make_index(model, text, HEADS)
-    scorer = AttentionScorer(model, HEADS, SIZE.most)
+    scorer = AttentionScorer(model, replace(HEADS, pooling=pooling), SIZE.most)
     cut = windows_of(model, text, HEADS)
     parts = []
     for window, numbers in zip(cut, index.sentences_of_windows, strict=True):
         counts = index.token_counts[numbers.start : numbers.stop].tolist()
-        parts.append(plain_logits(model, model.encode(window.of(text)), counts, QUESTION))
+        parts.append(plain_logits(model, model.encode(window.of(text)), counts, QUESTION, pooling))
     expected = np.concatenate(parts, axis=1)
     asked = scorer.ask(QUESTION)
 
     assert len(cut) > 2
     exact = [exact_keys(model, window.of(text)) for window in cut]
-    found = scorer.best_logits(asked, exact, index.token_counts)
+    found = scorer.pooled_logits(asked, exact, index.token_counts)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     # Nothing but the rounding of stored keys stands between the two.
-    rounded = scorer.best_logits(asked, index.keys, index.token_counts)
+    rounded = scorer.pooled_logits(asked, index.keys, index.token_counts)
     np.testing.assert_allclose(rounded, expected, atol=2e-2 * np.ptp(expected))
     assert not np.array_equal(rounded, found)
 
@@ -121,7 +126,7 @@ def test_scores_are_the_contrast_of_all_rows_however_many_ask_at_once(
 ) -> None:
     index = make_index(model, handbook[:1500], HEADS)
     scorer = AttentionScorer(model, HEADS, SIZE.most)
-    best = scorer.best_logits(scorer.ask(QUESTION), index.keys, index.token_counts)
+    best = scorer.pooled_logits(scorer.ask(QUESTION), index.keys, index.token_counts)
     expected = contrast(best, index.document_of)
 
     for rows in (1, 3, 64):
@@ -138,10 +143,10 @@ def test_blocks_of_any_size_give_the_same_logits(
     index = make_index(model, handbook[:2500], HEADS)
     scorer = AttentionScorer(model, HEADS, SIZE.most)
     asked = scorer.ask(QUESTION)
-    at_once = scorer.best_logits(asked, index.keys, index.token_counts)
+    at_once = scorer.pooled_logits(asked, index.keys, index.token_counts)
     monkeypatch.setattr(attention_index, "_BLOCK", 1)
     np.testing.assert_allclose(
-        scorer.best_logits(asked, index.keys, index.token_counts), at_once, atol=1e-5
+        scorer.pooled_logits(asked, index.keys, index.token_counts), at_once, atol=1e-5
     )
 
 
@@ -152,7 +157,7 @@ def test_a_sentence_without_a_token_of_its_own_scores_nothing(model: LanguageMod
     keys = QuantisedKeys(
         torch.ones(rows, 4, model.geometry.head_dim, dtype=torch.int8), torch.ones(rows, 4)
     )
-    found = scorer.best_logits(scorer.ask(QUESTION), [keys], np.array([0, 3, 0, 1, 0], np.int32))
+    found = scorer.pooled_logits(scorer.ask(QUESTION), [keys], np.array([0, 3, 0, 1, 0], np.int32))
     assert (found[:, [0, 2, 4]] == -30.0).all()
     assert (found[:, [1, 3]] > -30.0).all()
 

@@ -12,7 +12,7 @@ from retrieval import calibration
 from retrieval.attention_index import AttentionScorer
 from retrieval.calibration import CalibrationSettings, PlantedText, calibrate
 from retrieval.contrast import CAP, contrast, odds, standardised
-from retrieval.heads import RetrievalHeads
+from retrieval.heads import POOLINGS, RetrievalHeads
 from retrieval.window_index import read_keys
 
 SETTINGS = CalibrationSettings(layers=(0.25, 1.0), most=3, window=96)
@@ -39,7 +39,8 @@ def test_a_choice_is_repeatable_and_names_heads_of_the_depths_searched(
     assert 1 <= len(found.heads.search) <= 3
     assert all(1 <= head.layer < 4 for head in found.heads.search)
     assert found.heads.dense in calibration.WEIGHTS
-    assert len({row.name for row in found.rows}) == len(found.rows) == 8
+    assert found.heads.pooling in POOLINGS
+    assert len({row.name for row in found.rows}) == len(found.rows) == 9
     assert all(0.0 <= row.recall_at_1 <= row.recall_at_5 <= 1.0 for row in found.rows)
     assert all(row.recall_at_1 <= row.recall_at_budget <= 1.0 for row in found.rows)
     assert any(line.startswith("window") for line in said)
@@ -48,7 +49,7 @@ def test_a_choice_is_repeatable_and_names_heads_of_the_depths_searched(
 def test_without_an_embedder_it_gets_no_weight(model: LanguageModel) -> None:
     found = calibrate(model, None, planted(8), SETTINGS)
     assert found.heads.dense == 0.0
-    assert len(found.rows) == 6
+    assert len(found.rows) == 7
 
 
 def test_few_facts_are_refused(model: LanguageModel) -> None:
@@ -91,7 +92,7 @@ def test_the_scores_of_a_head_are_those_that_the_index_would_give(model: Languag
         windows[-1].extend(ids)
     keys = [read_keys(model, scorer.heads, [ids])[0] for ids in windows]
     counts = np.array([len(ids) for ids in encoded], np.int32)
-    best = scorer.best_logits(scorer.ask(text.facts[3][1]), keys, counts)
+    best = scorer.pooled_logits(scorer.ask(text.facts[3][1]), keys, counts)
     expected = contrast(best, np.zeros(60, np.int32)).scores
 
     np.testing.assert_array_equal(read.counts, counts)

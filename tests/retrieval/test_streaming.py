@@ -15,6 +15,7 @@ from retrieval.best_lines import BestLines
 from retrieval.contrast import Contrast, contrast, standardised
 from retrieval.heads import RetrievalHeads
 from retrieval.infini_retri import ReadingSettings, finished
+from retrieval.line_windows import whole_lines
 from retrieval.lines import Line
 from retrieval.running import RunningMoments
 from retrieval.second_reading import SecondReading
@@ -56,7 +57,7 @@ def plain_contrast(model: LanguageModel, text: Sequence[Line]) -> Contrast:
             windows.append([])
         windows[-1].extend(ids)
     keys = [read_keys(model, scorer.heads, [ids])[0] for ids in windows]
-    best = scorer.best_logits(scorer.ask(QUESTION), keys, np.array(counts, np.int32))
+    best = scorer.pooled_logits(scorer.ask(QUESTION), keys, np.array(counts, np.int32))
     return contrast(best, np.zeros(len(text), np.int32))
 
 
@@ -129,6 +130,18 @@ def test_a_line_longer_than_a_window_is_read_to_its_end_and_stays_one_line(
     assert reading.num_tokens == sum(len(model.encode(f"{line.text}\n")) for line in text)
     numbers = [one.sentence for one in found.ranking]
     assert sorted(numbers) == list(range(26))
+
+
+@pytest.mark.parametrize("pool", [np.maximum, np.logaddexp])
+def test_parts_of_a_line_are_pooled_as_the_whole_is(pool: np.ufunc) -> None:
+    logits = np.random.default_rng(0).normal(size=(3, 12)).astype(np.float32)
+    parts = pool.reduceat(logits, [0, 2, 7, 9], axis=1)  # the second line has two parts
+    owners = [Line(0, "a"), Line(1, "b"), Line(1, "b"), Line(2, "c")]
+
+    lines, whole = whole_lines(owners, parts, pool)
+
+    assert [line.sentence for line in lines] == [0, 1, 2]
+    np.testing.assert_allclose(whole, pool.reduceat(logits, [0, 2, 9], axis=1), atol=1e-6)
 
 
 def test_questions_that_share_a_reading_find_what_each_finds_alone(model: LanguageModel) -> None:

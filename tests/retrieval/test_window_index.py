@@ -229,9 +229,13 @@ def test_a_model_without_calibration_is_asked_at_all_heads_of_its_middle(
 def test_a_model_calibrated_here_is_asked_at_the_heads_that_were_found(
     model: LanguageModel, tmp_path: Path
 ) -> None:
-    found = RetrievalHeads((Head(1, 2), Head(3, 0)), 0.5, True)
+    found = RetrievalHeads((Head(1, 2), Head(3, 0)), 0.5, True, "log_sum_exp")
     path = tmp_path / f"{model.fingerprint}.json"
     path.write_text(json.dumps(found.as_json()))
 
     assert retrieval_heads(model, tmp_path) == found
     assert not retrieval_heads(model, tmp_path / "elsewhere").calibrated
+
+    path.write_text(json.dumps(found.as_json() | {"pooling": "mean"}))
+    with pytest.raises(ValueError, match="'mean' is none of max, log_sum_exp"):
+        retrieval_heads(model, tmp_path)
