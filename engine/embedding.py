@@ -59,11 +59,10 @@ class Embedder:
 
     def embed_question(self, question: str) -> NDArray[np.float32]:
         """The question's unit vector [dimension], not to be written to; the last few are remembered."""
-        vector: NDArray[np.float32] = self._remembered(question)
-        return vector
+        return self._remembered(question)
 
     def _embed_one(self, text: str) -> NDArray[np.float32]:
-        (vector,) = self.embed([text])
+        vector: NDArray[np.float32] = self.embed([text])[0]
         vector.flags.writeable = False
         return vector
 
