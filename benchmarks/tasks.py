@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--length", default="4k", help="of RULER's texts; the model's window is 8k")
     parser.add_argument("--samples", type=int, default=5, help="texts a RULER task")
     parser.add_argument("--pairs", type=int, default=115, help="of a map of keys to values")
-    parser.add_argument("--maps", type=int, default=2)
+    parser.add_argument("--maps", type=int, default=1)
     parser.add_argument("--routes", default=ROUTES)
     parser.add_argument("--haystack", default="auto")
     parser.add_argument("--seed", type=int, default=0)

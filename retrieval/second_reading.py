@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.heap import give_back
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Prompter
@@ -78,6 +79,7 @@ class Rereading:
             means = answer_nll(self._reader.model, pack, self._reader.opening)
             for mean in means:
                 self._nats[_key(next(rest))] = -mean * len(self._asked)
+            give_back()  # else a streamed text's reader grows by its last step
             yield
 
     def _turn(self, passage: Sequence[Line]) -> Turn:

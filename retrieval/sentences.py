@@ -1,16 +1,25 @@
 """Text to sentences with exact character spans: prose by sentencex, lists, code and tables by line.
 
-Every character that is not white space lies in exactly one span, and no span is longer than asked.
+Every character that is not white space lies in exactly one span, and no span is heavier than asked: a
+sentence that no evidence budget has room for could never be shown.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from sentencex import get_sentence_boundaries
+
+from retrieval.code_lines import begins_anew, is_code
 
 _BLANK = re.compile(r"\n[ \t]*\n")
 _ITEM = re.compile(r"[ \t]*(?:[-*+•|#>]|\d{1,3}[.)]|[A-Za-z][.)])[ \t|#]")
+# How a line of a log, a table of keys or a configuration begins: `key: ...`, `key = ...`, `WARN ...`.
+_RECORD = re.compile(r"""["'(]?(?:[\w.*/-]+["']?\s*[:=]|[A-Z]{3,}\b)""")
+_STATEMENTS = 320  # about 80 tokens of code are shown together
+_RUN = re.compile(r"\S{25,}")
 _SPACE = re.compile(r"\s+")
 _WRAPPED_AT = (
     50  # a line shorter than this was ended on purpose, unless the next goes on in lower case
@@ -28,21 +37,43 @@ class Span:
         return text[self.start : self.end]
 
 
-def split_sentences(text: str, longest: int = 800) -> list[Span]:
-    """The sentences of a text in order; each has at most `longest` characters."""
+def split_sentences(text: str, heaviest: int = 800) -> list[Span]:
+    """The sentences of a text in order; each weighs at most `heaviest` (see `weigh`), or is one
+    character.
+    """
+    weight = weigh(text)
     spans: list[Span] = []
     for block in _blocks(text):
-        for unit in _units(text, block):
-            for sentence in _sentences(text, unit):
-                for span in _bounded(text, sentence, longest):
-                    _append(text, spans, span, longest)
+        for unit, code in _units(text, block, weight):
+            for sentence in [unit] if code else _sentences(text, unit):
+                for span in _bounded(text, sentence, weight, heaviest):
+                    _append(text, spans, span, weight, heaviest)
     return spans
 
 
-def _append(text: str, spans: list[Span], span: Span, longest: int) -> None:
+def weigh(text: str) -> NDArray[np.int64]:
+    """What stands before each character and the end [characters + 1], in about quarters of a token.
+
+    Words have some four letters a token; a digit, a mark, and a letter of a run that is no word (a key,
+    base64) is one by itself, and what lies outside of ASCII is read byte by byte by most vocabularies.
+    """
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    letters = (codes >= ord("a")) & (codes <= ord("z")) | (codes == ord(" "))
+    capitals = (codes >= ord("A")) & (codes <= ord("Z"))
+    bounds = [letters, capitals, codes < 0x800, codes < 0x10000]
+    each = np.select(bounds, [1, 3, 4, 8], 16)
+    for run in _RUN.finditer(text):
+        inside = slice(run.start(), run.end())
+        each[inside] = np.maximum(each[inside], 4)
+    return np.concatenate([[0], np.cumsum(each, dtype=np.int64)])
+
+
+def _append(
+    text: str, spans: list[Span], span: Span, weight: NDArray[np.int64], heaviest: int
+) -> None:
     """Adds a span; a rule or a lone mark (no letter, no digit) goes to the sentence before it."""
     is_mark = not any(character.isalnum() for character in span.of(text))
-    if is_mark and spans and span.end - spans[-1].start <= longest:
+    if is_mark and spans and weight[span.end] - weight[spans[-1].start] <= heaviest:
         spans[-1] = Span(spans[-1].start, span.end)
     else:
         spans.append(span)
@@ -57,28 +88,44 @@ def _blocks(text: str) -> Iterator[Span]:
     yield Span(start, len(text))
 
 
-def _units(text: str, block: Span) -> Iterator[Span]:
-    """Runs of lines that belong together: a wrapped paragraph, a list item, a line of code."""
-    start = block.start
-    previous = ""
-    at = block.start
+def _units(text: str, block: Span, weight: NDArray[np.int64]) -> Iterator[tuple[Span, bool]]:
+    """Runs of lines that belong together, and whether they are code: a wrapped paragraph, a list item,
+    some statements.
+    """
+    start = at = block.start
+    previous, was_code = "", False
     for line in block.of(text).splitlines(keepends=True):
-        if previous and not _continues(previous, line):
-            yield Span(start, at)
+        end = at + len(line)
+        code = is_code(line, was_code)
+        if code and was_code:
+            fits = weight[end] - weight[start] <= _STATEMENTS
+            goes_on = fits and not begins_anew(previous, line) and not _are_records(previous, line)
+        else:
+            goes_on = code == was_code and _continues(previous, line)
+        if previous and not goes_on:
+            yield Span(start, at), was_code
             start = at
-        previous = line
-        at += len(line)
-    yield Span(start, block.end)
+        previous, was_code, at = line, code, end
+    yield Span(start, block.end), was_code
 
 
 def _continues(previous: str, line: str) -> bool:
     before, after = previous.strip(), line.strip()
     if not before or not after or _ITEM.match(line):
         return False
+    if _are_records(before, after):
+        return False
     if after[0].islower():
         return True
+    if before.split()[0] == after.split()[0]:
+        return False  # records begin alike, and sentences seldom do
     goes_on = after[0].isalpha() or after[0] in "\"'(“‘"
     return len(before) >= _WRAPPED_AT and before[-1] not in ".:;!?{}" and goes_on
+
+
+def _are_records(before: str, after: str) -> bool:
+    """Whether two lines hold an entry each, at their very beginning."""
+    return bool(_RECORD.match(before) and _RECORD.match(after))
 
 
 def _sentences(text: str, unit: Span) -> Iterator[Span]:
@@ -95,12 +142,13 @@ def _sentences(text: str, unit: Span) -> Iterator[Span]:
         start = end
 
 
-def _bounded(text: str, span: Span, longest: int) -> Iterator[Span]:
-    """The span without white space at its ends, cut at white space (or anywhere) where too long."""
+def _bounded(text: str, span: Span, weight: NDArray[np.int64], heaviest: int) -> Iterator[Span]:
+    """The span without white space at its ends, cut at white space (or anywhere) where too heavy."""
     start, end = _trim(text, span)
-    while end - start > longest:
-        cut = start + longest
-        spaces = list(_SPACE.finditer(text, start + longest // 2, cut))
+    while weight[end] - weight[start] > heaviest:
+        cut = int(np.searchsorted(weight, weight[start] + heaviest, side="right")) - 1
+        cut = max(cut, start + 1)
+        spaces = list(_SPACE.finditer(text, start + (cut - start) // 2, cut))
         if spaces:
             cut = spaces[-1].start()
         first, last = _trim(text, Span(start, cut))

@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from retrieval.sentences import split_sentences
+from engine.model import LanguageModel
+from retrieval.infini_retri import ReadingSettings
+from retrieval.sentences import split_sentences, weigh
 
-LONGEST = 200
+HEAVIEST = 200
 
 
 def prose(chance: random.Random) -> str:
@@ -83,6 +85,9 @@ EDGES = {
     "a long line": "word " * 2800,
     "a long line without spaces": "x" * 14_000,
     "one sentence of 100,000": ("and on it goes, " * 6250).strip() + ".",
+    "calls in a line without end": "f(" * 50_000,
+    "a call and much space": "f(x) " + " " * 50_000 + "y",
+    "words like a definition": "def " * 25_000,
     "CRLF": "One.\r\n\r\nTwo is\r\nhere.\r\n",
     "BOM": "\ufeffHello. There.",
 }
@@ -94,27 +99,28 @@ def generated(seed: int) -> str:
     return "".join(part + chance.choice(("\n", "\n\n", " ", "\r\n\r\n", "")) for part in parts)
 
 
-def check_cover(text: str, longest: int) -> None:
+def check_cover(text: str, heaviest: int) -> None:
     """Spans in order, disjoint, bounded, without white space at their ends; no character missed."""
     at = 0
-    for span in split_sentences(text, longest):
+    for span in split_sentences(text, heaviest):
         assert at <= span.start < span.end <= len(text)
-        assert span.end - span.start <= longest
+        weight = int(weigh(span.of(text))[-1])
+        assert weight <= heaviest or span.end - span.start == 1
         assert not text[at : span.start].strip()
         assert span.of(text) == span.of(text).strip()
         at = span.end
     assert not text[at:].strip()
 
 
-@pytest.mark.parametrize("longest", [LONGEST, 7, 1])
-def test_every_character_of_generated_texts_lies_in_exactly_one_span(longest: int) -> None:
-    for seed in range(300 if longest == LONGEST else 60):
-        check_cover(generated(seed), longest)
+@pytest.mark.parametrize("heaviest", [HEAVIEST, 7, 1])
+def test_every_character_of_generated_texts_lies_in_exactly_one_span(heaviest: int) -> None:
+    for seed in range(300 if heaviest == HEAVIEST else 60):
+        check_cover(generated(seed), heaviest)
 
 
 @pytest.mark.parametrize("text", EDGES.values(), ids=EDGES)
 def test_every_character_of_an_odd_text_lies_in_exactly_one_span(text: str) -> None:
-    check_cover(text, LONGEST)
+    check_cover(text, HEAVIEST)
     check_cover(text, 800)
 
 
@@ -169,9 +175,93 @@ def test_log_lines_are_apart() -> None:
     assert texts("\n".join(lines)) == lines
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [
+            f'"{i}b0c86-44da": "the value of this key is {i} and goes on, long enough"'
+            for i in "abc"
+        ],
+        [f"option_{i} = a value that is long enough to look like a wrapped line" for i in "XYZ"],
+        [f"WARN the queue of worker {i} is full and what comes is turned away" for i in "ABC"],
+        [f"Jan 12 10:00:0{i} host sshd: Failed password for root from port 22 ssh" for i in (1, 2)],
+    ],
+)
+def test_records_are_apart(lines: list[str]) -> None:
+    assert texts("\n".join(lines)) == lines
+
+
+DENSE = {
+    "UUIDs": "34911666-c3e4-463c-bce1-453e85bd56ce " * 40,
+    "Japanese": "灯台守はケープの気圧を日誌に記録する、" * 60,
+    "Thai": "ผู้ดูแลประภาคารเขียนความกดอากาศ" * 40,
+    "Russian": "Смотритель маяка записывает давление воздуха, " * 40,
+    "emojis": "🙂👩‍👩‍👧🇩🇪" * 60,
+    "base64": "aGVsbG8gd29ybGQgdGhpcyBpcyBiYXNlNjQ" * 40,
+    "code": "if (x[0] == y.z && foo(bar, 1.5) != {}) { a->b[12]; } " * 40,
+    "words": "and on it goes, " * 200,
+}
+
+
+@pytest.mark.parametrize("text", DENSE.values(), ids=DENSE)
+def test_a_sentence_of_any_script_fits_the_evidence_of_a_prompt(
+    wheel_model: LanguageModel, text: str
+) -> None:
+    tokens = [len(wheel_model.encode(part)) for part in texts(text)]
+    assert max(tokens) < ReadingSettings().evidence
+    assert max(tokens) > 80  # and is not cut to shreds
+
+
 def test_lines_of_code_are_apart() -> None:
     lines = ["def area(r):", "return 3.14 * r ** 2"]
     assert texts("def area(r):\n\n    return 3.14 * r ** 2") == lines
+
+
+PYTHON = """class Store:
+    def add(self, key, value):
+        self._values[key] = value
+        self._order.append(key)  # the oldest first. Always
+        if len(self._order) > self.most:
+            del self._values[self._order.pop(0)]
+
+    def total(self) -> float:
+        return sum(self._values.values())
+"""
+C = """static int lit(const char *lamp) {
+    if (lamp == NULL)
+        return -1;
+    for (int i = 0; i < LAMPS; i++) {
+        if (!strcmp(lamps[i].name, lamp)) return lamps[i].lit;
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("text", [PYTHON, C], ids=["Python", "C"])
+def test_a_line_of_code_is_never_cut_and_short_ones_stay_together(text: str) -> None:
+    parts = texts(text)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    assert [line.strip() for part in parts for line in part.splitlines()] == lines
+    assert 2 <= len(parts) < len(lines) / 2
+
+
+def test_a_definition_begins_a_sentence_of_its_own() -> None:
+    parts = texts("x = f(1)\n@cache\ndef area(r):\n    return 3.14 * r ** 2\n")
+    assert parts == ["x = f(1)", "@cache\ndef area(r):\n    return 3.14 * r ** 2"]
+
+
+def test_prose_around_code_is_still_cut_at_its_full_stops() -> None:
+    text = (
+        "First we open it. Then we read.\n\n    lamp = open(path)\n    lamp.read()\n\nIt ends. So."
+    )
+    assert texts(text) == [
+        "First we open it.",
+        "Then we read.",
+        "lamp = open(path)\n    lamp.read()",
+        "It ends.",
+        "So.",
+    ]
 
 
 def test_a_rule_goes_to_the_sentence_before_it() -> None:

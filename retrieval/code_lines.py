@@ -1,0 +1,45 @@
+"""Which lines are code: what ends a sentence elsewhere ends nothing there, and a line is never cut.
+
+By the look of a line alone, for whatever language: a text may hold a few lines of it between prose.
+"""
+
+import re
+
+_LONGEST = 1000  # characters of a line that is looked at
+_CODE = re.compile(
+    r"""  # blocks and statements, definitions, assignments, calls and operators; no indentation in front
+    [{}\\]$ | \);$ | ^(?:[@}\])]|import\ \w|from\ [\w.]+\ import\b)
+    | ^(?:\w+\ ){0,3}(?:def|class|fn|func|function)\ \w+.*[:({)]
+    | ^[\w.\[\]'"*, ]+(?::\s*[\w\[\], |.]+)?\s(?:[-+*/%|&^]|//|<<|>>|:)?=\s
+    | \w\.\w+\( | \ (?:==|!=|&&)\ | \w::\w
+    """,
+    re.VERBOSE,
+)
+_CALL = re.compile(r"\w\(")
+_INDENTED_CODE = re.compile(
+    r"""  # what is a common word at the beginning of a line of prose
+    ;$ | ^(?:return|raise|yield|assert|pass|break|continue|del|await)\b | ^(?:\#|//)\s
+    | ^(?:if|elif|else|for|while|with|try|except|finally|case|match)\b.*:$
+    """,
+    re.VERBOSE,
+)
+_INSIDE = re.compile(r"[ \t]{2}|\t|[}\])#]|//|/?\*")  # how a line behind code goes on with it
+_PROSE = re.compile(r"""\"{3}|'{3}|[A-Z][a-z]+[ ,]+[a-z]+\b""")
+_DEFINITION = re.compile(r"@\w|(?:\w+ ){0,3}(?:def|class|fn|func|function|struct|interface) ")
+
+
+def is_code(line: str, behind_code: bool) -> bool:
+    """Whether a line is code, where the line before it was or was not."""
+    if len(line) > _LONGEST:
+        return False
+    body = line.strip()
+    if _CODE.search(body) or (body.endswith((")", "):", ");")) and _CALL.search(body)):
+        return True
+    if line.startswith(("  ", "\t")) and _INDENTED_CODE.search(body):
+        return True
+    return bool(behind_code and _INSIDE.match(line) and not _PROSE.match(body))
+
+
+def begins_anew(before: str, line: str) -> bool:
+    """Whether a function or a type begins with a line, and not with its decorator or its class."""
+    return bool(_DEFINITION.match(line.lstrip()) and not _DEFINITION.match(before.lstrip()))
