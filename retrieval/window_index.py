@@ -26,7 +26,7 @@ from retrieval.heads import RetrievalHeads
 from retrieval.quantised_keys import QuantisedKeys, quantise
 from retrieval.windows import Window, WindowSize
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
