@@ -1,4 +1,4 @@
-"""Text to sentences with exact character spans: prose by sentencex, lists, code and tables by line.
+"""Text to sentences with exact character spans: prose by sentencex, lists, records and tables by line, code in runs of whole lines.
 
 Every character that is not white space lies in exactly one span, and no span is heavier than asked: a
 sentence that no evidence budget has room for could never be shown.
