@@ -1,4 +1,4 @@
-"""Text to sentences with exact character spans: prose by sentencex, lists, records and tables by line, code in runs of whole lines.
+"""Text to sentences with exact character spans: prose by sentencex, code and lists by line.
 
 Every character that is not white space lies in exactly one span, and no span is heavier than asked: a
 sentence that no evidence budget has room for could never be shown.
