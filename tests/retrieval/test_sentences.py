@@ -141,7 +141,7 @@ def texts(text: str) -> list[str]:
         "Bring warm things, e.g. this coat.",
         "Dr. Gull came with Mrs. Dray at 7 p.m. on the ferry.",
         "Version 1.2.3 of S.L.F.C. rules is in force.",
-        "Under Section 4.2(b) the lessee, pursuant to Art. 12(a), shall pay\nthe sum of $3,500.00 a month.",
+        "Under Section 4.2(b) the lessee, pursuant to Art. 12(a), shall pay\nthe sum of $3,500.00.",
     ],
 )
 def test_a_dot_inside_a_number_an_address_or_an_abbreviation_ends_nothing(sentence: str) -> None:
