@@ -23,7 +23,7 @@ from retrieval.attention_index import AttentionScorer
 from retrieval.calibration import NULL
 from retrieval.contrast import CAP, contrast, odds, standardised
 from retrieval.corpus_index import CorpusIndex
-from retrieval.heads import Pooling
+from retrieval.pooling import Pooling
 
 
 class Legs:

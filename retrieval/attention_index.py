@@ -20,13 +20,13 @@ from engine.prefix import KVPrefix
 from engine.prompts import Prompter
 from retrieval.contrast import Contrast, contrast
 from retrieval.corpus_index import CorpusIndex
-from retrieval.heads import Pooling, RetrievalHeads
+from retrieval.heads import RetrievalHeads
+from retrieval.pooling import Pooling, pool
 from retrieval.quantised_keys import QuantisedKeys
 
 _BLOCK = 8192  # tokens whose keys are restored at once
 _ROWS = 64  # rows of a KV head that ask at once: a long question must not cost much memory
 _NOTHING = -30.0  # the logit of a sentence that no token belongs to
-_POOLS: dict[Pooling, np.ufunc] = {"max": np.maximum, "log_sum_exp": np.logaddexp}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +48,6 @@ class AttentionScorer:
 
     def __init__(self, model: LanguageModel, heads: RetrievalHeads, window: int) -> None:
         self.model, self.heads, self.window = model, heads, window
-        self.pool = _POOLS[heads.pooling]
         self._group = model.geometry.heads // model.geometry.kv_heads
         self._prompter = Prompter(model)
 
@@ -111,7 +110,8 @@ class AttentionScorer:
             inside = edges[first:last] - start
             filled = np.flatnonzero(counts[first:last])  # a sentence may share its only token
             if len(filled):
-                pooled[:, first + filled] = _pool(asked, block, inside[filled], self.pool)
+                starts = inside[filled]
+                pooled[:, first + filled] = _pooled(asked, block, starts, self.heads.pooling)
             start = stop
         return pooled
 
@@ -136,11 +136,11 @@ def _blocks(windows: Sequence[QuantisedKeys]) -> Iterator[list[QuantisedKeys]]:
         yield block
 
 
-def _pool(
+def _pooled(
     asked: Sequence[AskedHeads],
     block: Sequence[QuantisedKeys],
     starts: NDArray[np.int64],
-    pool: np.ufunc,
+    pooling: Pooling,
 ) -> NDArray[np.float32]:
     """One logit of those between each start and the next, [R, len(starts)]."""
     values = torch.cat([window.values for window in block], dim=1)
@@ -149,7 +149,7 @@ def _pool(
     for head, one in enumerate(asked):
         logits = one.rows @ values[head].float().T
         logits.mul_(scales[head]).sub_(one.opening)
-        found.append(pool.reduceat(logits.numpy(), starts, axis=1))
+        found.append(pool(pooling, logits.numpy(), starts))
     return np.concatenate(found)
 
 

@@ -18,10 +18,11 @@ from engine.embedding import Embedder
 from engine.model import LanguageModel
 from retrieval.attention_index import AttentionScorer
 from retrieval.contrast import CAP, contrast, odds, standardised
-from retrieval.heads import POOLINGS, Pooling, RetrievalHeads, middle_heads
+from retrieval.heads import RetrievalHeads, middle_heads
 from retrieval.line_windows import LinePacker
 from retrieval.lines import Line
 from retrieval.packing import Candidate, pack
+from retrieval.pooling import POOLINGS, Pooling
 from retrieval.quantised_keys import QuantisedKeys
 from retrieval.window_index import read_keys
 

@@ -5,17 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from engine.attention import Head
 from engine.model import LanguageModel
+from retrieval.pooling import POOLINGS, Pooling
 
 # Relevance over layers is a bell whose top lies past the middle (Selective-ICR 2026, QRHead 2025).
 _MIDDLE = (0.50, 0.62)
-
-# What a sentence answers a question's token with: its best key, or the attention of all its keys.
-Pooling = Literal["max", "log_sum_exp"]
-POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from engine.model import LanguageModel
 from retrieval.lines import Line
+from retrieval.pooling import Pooling, pool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +57,10 @@ class LinePacker:
 
 
 def whole_lines(
-    owners: Sequence[Line], logits: NDArray[np.float32], pool: np.ufunc
+    owners: Sequence[Line], logits: NDArray[np.float32], pooling: Pooling
 ) -> tuple[list[Line], NDArray[np.float32]]:
     """Parts of one line become one column [rows, lines] again."""
     starts = [
         i for i, line in enumerate(owners) if i == 0 or line.sentence != owners[i - 1].sentence
     ]
-    return [owners[i] for i in starts], pool.reduceat(logits, starts, axis=1)
+    return [owners[i] for i in starts], pool(pooling, logits, starts)

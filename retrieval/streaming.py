@@ -122,7 +122,7 @@ class Reading:
         cosines: list[NDArray[np.float32]] | None = None
         for number, asked in enumerate(self._asked):
             logits = scorer.pooled_logits(asked, keys, counts)
-            whole, pooled = whole_lines(owners, logits, scorer.pool)
+            whole, pooled = whole_lines(owners, logits, scorer.heads.pooling)
             cosines = cosines or self._cosines(whole)
             self.best[number].add(whole, odds(pooled), cosines[number])
         self.num_lines += len({line.sentence for line in owners})

@@ -16,7 +16,8 @@ from retrieval import attention_index
 from retrieval.attention_index import AttentionScorer, rank
 from retrieval.contrast import contrast
 from retrieval.corpus_index import CorpusIndex, Document, Placement
-from retrieval.heads import POOLINGS, Pooling, RetrievalHeads
+from retrieval.heads import RetrievalHeads
+from retrieval.pooling import POOLINGS, Pooling
 from retrieval.quantised_keys import QuantisedKeys
 from retrieval.window_index import WindowReader, read_keys
 from retrieval.windows import Window, WindowSize, cut_windows

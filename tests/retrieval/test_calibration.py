@@ -12,7 +12,8 @@ from retrieval import calibration
 from retrieval.attention_index import AttentionScorer
 from retrieval.calibration import CalibrationSettings, PlantedText, calibrate
 from retrieval.contrast import CAP, contrast, odds, standardised
-from retrieval.heads import POOLINGS, RetrievalHeads
+from retrieval.heads import RetrievalHeads
+from retrieval.pooling import POOLINGS
 from retrieval.window_index import read_keys
 
 SETTINGS = CalibrationSettings(layers=(0.25, 1.0), most=3, window=96)

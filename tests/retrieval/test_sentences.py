@@ -87,6 +87,7 @@ EDGES = {
     "one sentence of 100,000": ("and on it goes, " * 6250).strip() + ".",
     "calls in a line without end": "f(" * 50_000,
     "a call and much space": "f(x) " + " " * 50_000 + "y",
+    "a key and much space": ("a:" + " " * 990 + "~\n") * 60,
     "words like a definition": "def " * 25_000,
     "CRLF": "One.\r\n\r\nTwo is\r\nhere.\r\n",
     "BOM": "\ufeffHello. There.",
@@ -263,6 +264,32 @@ def test_prose_around_code_is_still_cut_at_its_full_stops() -> None:
         "It ends.",
         "So.",
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "To store it, call faiss.write_index(path) once. After that the server reads it. Nothing else.",
+        "This class represents a customer of the bank (or of a branch). It was made in May.",
+        "The function returns three values (two are optional). It was made in May.",
+        "The learning rate alpha = 0.1 was kept for all of the runs. The rest was not.",
+        "@anna can you look at the invoice? It was due on Monday.\n@bob sure. I am here until Friday.",
+        "Each party (a Buyer) shall keep the person(s) named below. It shall pay the costs.",
+    ],
+)
+def test_prose_that_tells_of_code_is_cut_at_its_full_stops(text: str) -> None:
+    parts = texts(text)
+    assert len(parts) == sum(text.count(mark) for mark in (". ", "? ", ".\n")) + 1
+
+
+def test_wrapped_capitals_are_one_sentence() -> None:
+    text = "THE SOFTWARE IS PROVIDED AS IT IS, WITHOUT WARRANTY,\nEXPRESS OR IMPLIED. SO IT IS."
+    assert texts(text) == [text[:-10], "SO IT IS."]
+
+
+def test_a_long_sentence_is_cut_behind_a_clause() -> None:
+    clause = "the keeper of the northern light goes up with his lamp and comes down again, "
+    assert all(part.endswith(",") for part in texts(clause * 40)[:-1])
 
 
 def test_a_rule_goes_to_the_sentence_before_it() -> None:

@@ -17,6 +17,7 @@ from retrieval.heads import RetrievalHeads
 from retrieval.infini_retri import ReadingSettings, finished
 from retrieval.line_windows import whole_lines
 from retrieval.lines import Line
+from retrieval.pooling import POOLINGS, Pooling, pool
 from retrieval.running import RunningMoments
 from retrieval.second_reading import SecondReading
 from retrieval.streaming import StreamingReader, StreamingSettings
@@ -132,16 +133,16 @@ def test_a_line_longer_than_a_window_is_read_to_its_end_and_stays_one_line(
     assert sorted(numbers) == list(range(26))
 
 
-@pytest.mark.parametrize("pool", [np.maximum, np.logaddexp])
-def test_parts_of_a_line_are_pooled_as_the_whole_is(pool: np.ufunc) -> None:
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_parts_of_a_line_are_pooled_as_the_whole_is(pooling: Pooling) -> None:
     logits = np.random.default_rng(0).normal(size=(3, 12)).astype(np.float32)
-    parts = pool.reduceat(logits, [0, 2, 7, 9], axis=1)  # the second line has two parts
+    parts = pool(pooling, logits, [0, 2, 7, 9])  # the second line has two parts
     owners = [Line(0, "a"), Line(1, "b"), Line(1, "b"), Line(2, "c")]
 
-    lines, whole = whole_lines(owners, parts, pool)
+    lines, whole = whole_lines(owners, parts, pooling)
 
     assert [line.sentence for line in lines] == [0, 1, 2]
-    np.testing.assert_allclose(whole, pool.reduceat(logits, [0, 2, 9], axis=1), atol=1e-6)
+    np.testing.assert_allclose(whole, pool(pooling, logits, [0, 2, 9]), atol=1e-6)
 
 
 def test_questions_that_share_a_reading_find_what_each_finds_alone(model: LanguageModel) -> None:

@@ -1,10 +1,13 @@
 """Text in pieces loses nothing: every character lies in one line, at its place."""
 
+import json
 import random
 
 import pytest
 
+from retrieval import text_stream
 from retrieval.lines import Line
+from retrieval.sentences import Span, split_sentences
 from retrieval.text_stream import TextStream
 
 
@@ -46,6 +49,44 @@ def test_lines_hold_every_character_at_its_place(name: str, most: int) -> None:
         assert 0 < len(line.text) <= 800
         at = line.start + len(line.text)
     assert text[at:].strip() == ""
+
+
+CODE = {
+    "JSON": json.dumps(
+        [{"name": f"lamp {i}", "at": [i, 1.5], "of": {"x": f"It is. No {i}."}} for i in range(900)],
+        indent=2,
+    ),
+    "Python": "".join(
+        f"def lamp_{i}(\n    name,\n    most=3,\n):\n    found = name.strip()\n    if not found:\n"
+        f"        return [\n            {i},\n            most,\n        ]\n    return found\n\n\n"
+        for i in range(500)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_code_is_cut_in_pieces_as_it_is_at_once(name: str) -> None:
+    text = CODE[name]
+    lines = cut(text, random.Random(0), 1700)
+    assert [(line.start, line.text) for line in lines] == [
+        (span.start, span.of(text)) for span in split_sentences(text)
+    ]
+
+
+def test_what_cannot_be_cut_is_not_looked_at_for_every_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[int] = []
+
+    def counted(text: str, behind_code: bool) -> list[Span]:
+        looked.append(len(text))
+        return split_sentences(text, behind_code=behind_code)
+
+    monkeypatch.setattr(text_stream, "split_sentences", counted)
+    stream = TextStream()
+    for _ in range(200):
+        assert stream.add("\n" * 4000) == []
+    assert len(looked) < 10
 
 
 def test_little_of_a_text_waits(monkeypatch: pytest.MonkeyPatch) -> None:
