@@ -17,8 +17,9 @@ MARK = "*"  # no UUID holds it
 HOPS = tuple(range(2, 11))
 
 # A UUID is 36 characters of about 1.5 to a token, with room for a few words around it.
-ONE_VALUE_TOKENS = 40
-THREE_VALUES_TOKENS = 120
+# Room for a sentence that says each key with its value: a UUID has some 30 tokens.
+ONE_VALUE_TOKENS = 96
+THREE_VALUES_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
