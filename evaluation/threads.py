@@ -16,8 +16,7 @@ KEYS = 3  # asked for together
 MARK = "*"  # no UUID holds it
 HOPS = tuple(range(2, 11))
 
-# A UUID is 36 characters of about 1.5 to a token, with room for a few words around it.
-# Room for a sentence that says each key with its value: a UUID has some 30 tokens.
+# A UUID is 36 characters of about 1.5 to a token; room for a sentence that says each key and its value.
 ONE_VALUE_TOKENS = 96
 THREE_VALUES_TOKENS = 256
 
