@@ -152,7 +152,7 @@ def _bounded(text: str, span: Span, weight: NDArray[np.int32], heaviest: int) ->
         cut = max(cut, start + 1)
         half = start + (cut - start) // 2
         ends = [*_CLAUSE.finditer(text, half, cut)] or [*_SPACE.finditer(text, half, cut)]
-        if ends and not span.code:
+        if ends:
             cut = ends[-1].end()
         first, last = _trim(text, Span(start, cut))
         yield Span(first, last, span.code)

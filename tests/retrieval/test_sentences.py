@@ -292,6 +292,13 @@ def test_a_long_sentence_is_cut_behind_a_clause() -> None:
     assert all(part.endswith(",") for part in texts(clause * 40)[:-1])
 
 
+def test_a_line_of_code_that_is_too_long_is_cut_between_its_words() -> None:
+    line = "lamps = [" + ", ".join(f"lamp_{i}" for i in range(70)) + "]"
+    parts = texts(line)
+    assert len(parts) > 1
+    assert [word for part in parts for word in part.split()] == line.split()
+
+
 def test_a_rule_goes_to_the_sentence_before_it() -> None:
     assert texts("Title\n=====\nFirst.\n\n---\n\nSecond.") == [
         "Title\n=====",
