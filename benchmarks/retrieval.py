@@ -57,7 +57,7 @@ class Legs:
         read = time.perf_counter()
         pooled = self.scorer.pooled_logits(asked, index.keys, index.token_counts)
         attention = contrast(pooled, index.document_of).scores
-        dense = index.vectors @ self.bench.embedder.embed([question])[0]
+        dense = index.vectors @ self.bench.embedder.embed_question(question)
         self.seconds["ask"].append(read - began)
         self.seconds["search"].append(time.perf_counter() - read)
         plain = odds(pooled)

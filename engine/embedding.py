@@ -12,9 +12,7 @@ from sentence_transformers import SentenceTransformer
 from engine.wheels import embedder_folder
 
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
-_REMEMBERED = (
-    16  # questions: the router, a reader and a retriever each want the vector of the same one
-)
+_REMEMBERED = 16  # questions: a router, a reader and a retriever want the vector of the same one
 
 
 class Embedder:

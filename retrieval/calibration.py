@@ -22,7 +22,7 @@ from retrieval.heads import RetrievalHeads, middle_heads
 from retrieval.line_windows import LinePacker
 from retrieval.lines import Line
 from retrieval.packing import Candidate, pack
-from retrieval.pooling import POOLINGS, Pooling
+from retrieval.pooling import Pooling
 from retrieval.quantised_keys import QuantisedKeys
 from retrieval.window_index import read_keys
 
@@ -88,8 +88,11 @@ def calibrate(
     gold = np.array([sentence for sentence, _ in text.facts])
     train = np.arange(len(gold)) % 2 == 0
     search = _grow(scores, gold, train, settings.most)
-    by_pooling = {pooling: read.scores_of(search, pooling) for pooling in POOLINGS}
-    pooling = max(POOLINGS, key=lambda name: _worth(by_pooling[name], gold, train))
+    by_pooling: dict[Pooling, Scores] = {
+        "max": _sum(scores, search),  # by which each head was searched
+        "log_sum_exp": read.scores_of(search, "log_sum_exp"),
+    }
+    pooling = max(by_pooling, key=lambda name: _worth(by_pooling[name], gold, train))
     attention = standardised(by_pooling[pooling])
     cosines = _cosines(embedder, text)
     dense = max(
