@@ -63,15 +63,14 @@ class AttentionScorer:
 
     def ask(self, question: str) -> list[AskedHeads]:
         """The question's queries, one entry a stored KV head in their order."""
-        before, asked = self._prompter.asking_ids(), self._prompter.asked_ids(question)
-        tap = self.model.tap(
-            [*before, *asked], self.heads.layers, self._opening.query_offset, self._opening
-        )
+        before = self._asking
+        asked = self._prompter.asked_ids(question)
+        tap = self.model.tap(asked, self.heads.layers, before.query_offset, before)
         scale = self.model.geometry.head_dim**-0.5
         result = []
         for (layer, kv_head), sharing in self.sharing.items():
             own = [one.head for one in sharing]
-            rows = tap.queries[layer][own, len(before) :].float().flatten(0, 1) * scale
+            rows = tap.queries[layer][own].float().flatten(0, 1) * scale
             logits = rows @ self._opening.keys[layer, kv_head].float().T
             opening = torch.logsumexp(logits, dim=-1, keepdim=True)
             result.append(AskedHeads(rows.cpu(), opening.cpu()))
@@ -120,6 +119,11 @@ class AttentionScorer:
         """The prompt's opening, with the question's place behind a full window."""
         read = self.model.prefill(self._prompter.opening_ids())
         return KVPrefix(read.keys, read.values, read.length + self.window)
+
+    @cached_property
+    def _asking(self) -> KVPrefix:
+        """The opening and, behind the window, the words that announce a question."""
+        return self.model.prefill(self._prompter.asking_ids(), self._opening)
 
 
 def _blocks(windows: Sequence[QuantisedKeys]) -> Iterator[list[QuantisedKeys]]:
