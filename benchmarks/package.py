@@ -1,8 +1,8 @@
 """Against the published package `infini-retri` 0.0.3: the same model, texts and needles, in one run.
 
 Ours reads by the streaming reader, and by the index once it is built; the package reads the whole text
-for every question. Its environment is made as `benchmarks/peers/infini_retri_package.py` says; then
-`python -m benchmarks.package --data .work/data --peer .work/peers/infini_retri/bin/python`.
+for every question, in an environment of its own that the first run makes. `python -m
+benchmarks.package --data .work/data` writes `results/package.json`.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.bench_corpora import Bench
 from benchmarks.memory import peak_mib, reset_peak
+from benchmarks.peer_environment import peer_python
 from benchmarks.record import write_result
 from engine.generation import GenerationRequest, generate_text
 from engine.prompts import Prompter
@@ -177,17 +178,18 @@ def headline(rows: Sequence[dict[str, object]], length: str) -> dict[str, float 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.package", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--peer", type=Path, required=True, help="python of the peer's environment")
+    parser.add_argument("--peer", type=Path, help="python of an environment that has the package")
     parser.add_argument("--lengths", default="4k,32k")
     parser.add_argument("--each", type=int, default=2, help="needles a length")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    peer = given.peer or peer_python(given.data / "peers" / "infini_retri", "infini_retri")
     threads = torch.get_num_threads()
     lengths = given.lengths.split(",")
     cases = make_cases(lengths, given.each, given.seed)
     ours = Ours(Bench.load(given.data, threads))
     rows = [row for case in cases for row in ours.rows(case)]
-    told = run_peer(given.peer, given.data, cases, threads)
+    told = run_peer(peer, given.data, cases, threads)
     rows += [peer_row(case, told[case.id]) for case in cases]
     print(write_result("package", rows, headline(rows, lengths[-1])))
 

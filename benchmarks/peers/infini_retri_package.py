@@ -1,12 +1,9 @@
 """The published package `infini-retri` 0.0.3 on our cases: what it keeps, answers and costs.
 
-Stands alone: it imports nothing of this project and runs in an environment of its own. The package
-declares only transformers; the rest of the list is what its modules import.
+Stands alone: it imports nothing of this project and runs in an environment of its own, made from
+`infini_retri.lock`: the package declares only transformers, the rest is what its modules import.
 
-    python3.11 -m venv .work/peers/infini_retri
-    .work/peers/infini_retri/bin/pip install torch==2.13.0 transformers==5.23.0 \\
-        infini-retri==0.0.3 numpy scipy seaborn matplotlib tiktoken tqdm
-    .work/peers/infini_retri/bin/python benchmarks/peers/infini_retri_package.py IN.json OUT.jsonl
+    python benchmarks/peers/infini_retri_package.py IN.json OUT.jsonl
 
 tiktoken is imported for a type check alone: its cl100k file is never asked for.
 
