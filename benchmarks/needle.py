@@ -1,4 +1,5 @@
-"""Needles by a server of its own: recall of what was planted, answers, and what a search takes.
+"""Needles by a server of its own: recall of what was planted, answers, what a search takes, and how
+long it is until a prompt is ready (the question read, searched for, and its evidence packed).
 
 `python -m benchmarks.needle --data .work/data` writes `results/needle.json`. It can be ended and
 begun again: finished cells are kept in the data folder.
@@ -21,6 +22,12 @@ from service.client.types import Route
 LABELS = ("4k", "32k", "128k", "1m")
 
 
+def milliseconds(seconds: Sequence[float | None]) -> float | None:
+    """Their median; None where there are none."""
+    known = [one for one in seconds if one is not None]
+    return 1000 * median(known) if known else None
+
+
 def row_of(label: str, route: str, cells: Sequence[Row]) -> dict[str, object]:
     """The figures of one length by one route."""
     return {
@@ -32,7 +39,8 @@ def row_of(label: str, route: str, cells: Sequence[Row]) -> dict[str, object]:
         "right": mean(cell.is_right for cell in cells),
         "first": mean(cell.rank == 1 for cell in cells),
         "prompt_tokens": mean(cell.prompt_tokens for cell in cells),
-        "search_ms": 1000 * median(cell.prepare_seconds for cell in cells),
+        "search_ms": milliseconds([cell.search_seconds for cell in cells]),
+        "ready_ms": milliseconds([cell.prepare_seconds for cell in cells]),
         "first_token_seconds": median(cell.first_token_seconds for cell in cells),
         "total_seconds": median(cell.total_seconds for cell in cells),
     }
@@ -45,13 +53,16 @@ def headline(rows: Sequence[dict[str, object]]) -> dict[str, float | None]:
     own = {row["length"]: row for row in rows if row["route"] == Route.INFINI_RETRI.value}
 
     def figure(label: str, name: str) -> float | None:
-        return float(str(own[label][name])) if label in own else None
+        value = own[label][name] if label in own else None
+        return None if value is None else float(str(value))
 
     return {
         **{f"recall_{label}": figure(label, "recall") for label in LABELS},
         **{f"answers_{label}": figure(label, "right") for label in LABELS},
         "search_ms_128k": figure("128k", "search_ms"),
         "search_ms_1m": figure("1m", "search_ms"),
+        "ready_ms_128k": figure("128k", "ready_ms"),
+        "ready_ms_1m": figure("1m", "ready_ms"),
         **{
             f"{name}_streaming_{label}": recorded("streaming", f"{name}_{label}")
             for label in LABELS

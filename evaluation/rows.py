@@ -15,8 +15,8 @@ Key = tuple[str, str, str]  # scene, probe, route
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One question by one route. Times are seconds; `prepare` lies within `first_token`, and that
-    within `total`.
+    """One question by one route. Times are seconds; `search` lies within `prepare`, that within
+    `first_token`, and that within `total`.
     """
 
     suite: str
@@ -33,6 +33,7 @@ class Row:
     prompt_tokens: int = 0
     prefix_tokens: int = 0
     output_tokens: int = 0
+    search_seconds: float | None = None  # of stored keys; None where none are searched
     prepare_seconds: float = 0.0
     first_token_seconds: float = 0.0
     total_seconds: float = 0.0

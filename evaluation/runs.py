@@ -93,6 +93,7 @@ class Run:
             prompt_tokens=usage.prompt_tokens,
             prefix_tokens=usage.prefix_tokens,
             output_tokens=usage.output_tokens,
+            search_seconds=answer.decision.signals.get("search_seconds"),
             prepare_seconds=usage.prepare_seconds,
             first_token_seconds=usage.first_token_seconds,
             total_seconds=usage.total_seconds,

@@ -51,9 +51,8 @@ class AttentionScorer:
         self._group = model.geometry.heads // model.geometry.kv_heads
         self._prompter = Prompter(model)
 
-    def score(self, index: CorpusIndex, question: str) -> Contrast:
-        """One score a sentence; larger is more relevant."""
-        asked = self.ask(question)
+    def score(self, index: CorpusIndex, asked: Sequence[AskedHeads]) -> Contrast:
+        """One score a sentence for what `ask` made of a question; larger is more relevant."""
         found = Contrast(np.zeros(len(index), dtype=np.float32), 0.0)
         for start in range(0, max(len(one.rows) for one in asked), _ROWS):
             part = [one.part(start, start + _ROWS) for one in asked]

@@ -2,8 +2,9 @@
 its coverage asks for (see retrieval/infini_retri.py).
 """
 
+import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,13 @@ from retrieval.second_reading import Rereading, SecondReading
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Search:
-    """One search of an index: a score a sentence, 0 for an average one, and the question's coverage."""
+    """One search of an index: a score a sentence, 0 for an average one, the question's coverage, and
+    what asking the stored keys and vectors took, the reading of the question apart.
+    """
 
     scores: NDArray[np.float32]
     coverage: float
+    seconds: float
 
 
 class IndexedReader:
@@ -50,25 +54,29 @@ class IndexedReader:
         first = self.search(text, question)
         yield
         rereading = self._second.begin(question)
-        effort = settings.effort(first.coverage)
+        effort = replace(settings.effort(first.coverage), search_seconds=first.seconds)
         lines, scores = yield from self._ranked(text, first.scores, rereading, effort, settings)
         if effort.rounds > 1:
             draft = yield from self._draft(lines, scores, question, settings)
-            both = first.scores + self.search(text, draft).scores
+            second = self.search(text, draft)
             yield
+            effort = replace(effort, search_seconds=first.seconds + second.seconds)
+            both = first.scores + second.scores
             lines, scores = yield from self._ranked(text, both, rereading, effort, settings)
         costs = [self._second.cost(line) for line in lines]
         return conclude(lines, scores, costs, settings, effort)
 
     def search(self, index: CorpusIndex, question: str) -> Search:
         """Every sentence's score by the stored keys and, by its calibrated weight, the embedder."""
-        found = self._scorer.score(index, question)
+        asked, weight = self._scorer.ask(question), self._scorer.heads.dense
+        encoder = self._embedder if weight else None
+        vector = encoder.embed_question(question) if encoder else None
+        began = time.perf_counter()
+        found = self._scorer.score(index, asked)
         scores = standardised(found.scores)
-        weight = self._scorer.heads.dense
-        if weight and self._embedder is not None:
-            cosines = index.vectors @ self._embedder.embed_question(question)
-            scores = scores + weight * standardised(cosines)
-        return Search(scores, found.coverage)
+        if vector is not None:
+            scores = scores + weight * standardised(index.vectors @ vector)
+        return Search(scores, found.coverage, time.perf_counter() - began)
 
     def _ranked(
         self,

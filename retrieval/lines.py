@@ -20,13 +20,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How far a question was read: its coverage, whether the best passages were read again, and how
-    many times the text was searched.
+    """How far a question was read: its coverage, whether the best passages were read again, how many
+    times the text was searched, and what that took where it was a search of something stored.
     """
 
     coverage: float
     read_again: bool
     rounds: int
+    search_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

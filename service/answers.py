@@ -80,6 +80,8 @@ class Decision:
             "read_again": float(effort.read_again),
             "search_rounds": float(effort.rounds),
         }
+        if effort.search_seconds:
+            signals["search_seconds"] = effort.search_seconds
         return replace(
             self,
             explanation=f"{self.explanation}; {found}: {done}",

@@ -75,7 +75,8 @@ class FixedClient:
         if route in self.failing:
             raise ClientError("FAILED_PRECONDITION", "CONTEXT_TOO_LONG", "too long")
         shown = () if route is Route.FULL_CONTEXT else PIECES
-        decision = Decision(route.value, route.value, "FORCED", "")
+        signals = {"search_seconds": 0.05} if route is Route.INFINI_RETRI else {}
+        decision = Decision(route.value, route.value, "FORCED", "", signals)
         return Answer("It is GREEN.", decision, shown, Usage(9, 0, 4, 0.1, 0.3, 0.0, 0.05), "stop")
 
     def retrieve(self, corpus: str, question: str, route: str, most: int) -> Found:
@@ -104,6 +105,7 @@ def test_every_cell_is_asked_and_scored(tmp_path: Path) -> None:
     assert (whole.score, whole.recall, whole.rank) == (1.0, None, None)
     assert found.labels == {"depth": 0}
     assert (found.prompt_tokens, found.total_seconds, found.reason) == (9, 0.3, "FORCED")
+    assert (found.search_seconds, whole.search_seconds) == (0.05, None)
 
 
 def test_what_was_not_found_counts_as_nothing(tmp_path: Path) -> None:

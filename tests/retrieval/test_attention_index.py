@@ -132,7 +132,7 @@ def test_scores_are_the_contrast_of_all_rows_however_many_ask_at_once(
 
     for rows in (1, 3, 64):
         monkeypatch.setattr(attention_index, "_ROWS", rows)
-        found = scorer.score(index, QUESTION)
+        found = scorer.score(index, scorer.ask(QUESTION))
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-2)
         assert found.coverage == pytest.approx(expected.coverage, abs=1e-4)
     assert np.ptp(expected.scores) > 1.0
@@ -177,9 +177,8 @@ def test_keys_of_several_windows_read_at_once_are_those_read_alone(
 
 
 def test_an_empty_index_has_no_scores(model: LanguageModel) -> None:
-    assert not len(
-        AttentionScorer(model, HEADS, SIZE.most).score(CorpusIndex([], []), QUESTION).scores
-    )
+    scorer = AttentionScorer(model, HEADS, SIZE.most)
+    assert not len(scorer.score(CorpusIndex([], []), scorer.ask(QUESTION)).scores)
 
 
 def test_a_question_longer_than_a_window_is_scored(model: LanguageModel, handbook: str) -> None:
@@ -187,7 +186,7 @@ def test_a_question_longer_than_a_window_is_scored(model: LanguageModel, handboo
     scorer = AttentionScorer(model, HEADS, SIZE.most)
     question = "When is the lamp lit, and by whom? " * 40
     assert len(Prompter(model).asked_ids(question)) > SIZE.most
-    assert np.isfinite(scorer.score(index, question).scores).all()
+    assert np.isfinite(scorer.score(index, scorer.ask(question)).scores).all()
 
 
 def test_ranks_go_from_best_to_worst_and_equals_stay_in_order() -> None:

@@ -318,6 +318,7 @@ async def test_a_decision_tells_how_far_the_question_was_read(
         ):
             assert 0.0 <= decision.signals["coverage"] < 1.0
             assert decision.signals["read_again"] == rounds - 1
+            assert 0.0 < decision.signals["search_seconds"] < 60.0
             assert decision.signals["search_rounds"] == rounds
             assert said in decision.explanation
     clustered = (await room.events(question(Route.CRAG)))[0]
