@@ -138,6 +138,7 @@ HEADLINE = {
     "nq_first_fused_by_the_rule": ("nq", "attention + dense, by the rule"),
     "musique_attention": ("musique", "attention"),
     "musique_attention_read_again": ("musique", "attention, read again always"),
+    "musique_attention_by_the_rule": ("musique", "attention, by the rule"),
     "musique_attention_two_rounds": ("musique", "attention, two rounds always"),
     "musique_bm25": ("musique", "bm25"),
     "musique_dense": ("musique", "dense"),
