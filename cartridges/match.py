@@ -25,8 +25,8 @@ _ROWS = 1024  # reference rows whose attention to the whole context is held at o
 class MatchSettings:
     """`queries` bounds the reference rows of one KV head; `ridge` is relative to the mean diagonal.
 
-    `steps` of refinement, of `batch` rows each, start at `rate` deviations of what they change; 0
-    leaves the closed form.
+    `steps` of refinement, of `batch` rows each or fewer for a long prefix, start at `rate` deviations
+    of what they change; 0 leaves the closed form.
     """
 
     queries: int = 4096
@@ -37,6 +37,10 @@ class MatchSettings:
     rate: float = 0.05
     frozen: int = 1  # rows that refinement leaves: the attention sink
     seed: int = 0
+
+    def batch_for(self, length: int) -> int:
+        """Rows a step for a prefix of `length` rows: beyond 128 of them a step costs no more."""
+        return max(256, min(self.batch, self.batch * 128 // length))
 
 
 def match_prefix(
@@ -117,10 +121,11 @@ def refine(
     )
     scale = targets.square().mean().clamp(min=1e-12)
     chance = torch.Generator().manual_seed(settings.seed * 1_000_003 + seed)
+    batch = settings.batch_for(keys.shape[1])
     for step in range(settings.steps):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * step / settings.steps))
-        rows = torch.randint(targets.shape[1], (settings.batch,), generator=chance)
+        rows = torch.randint(targets.shape[1], (batch,), generator=chance)
         rows = rows.to(targets.device)
         error = references.take(rows).outputs(*parts) - targets[:, rows]
         optimizer.zero_grad()

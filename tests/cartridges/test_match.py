@@ -157,6 +157,11 @@ def test_refinement_leaves_the_sink_and_what_it_was_given(model: LanguageModel) 
     assert torch.equal(still[0], kept)
 
 
+def test_a_long_prefix_is_refined_by_fewer_rows_a_step() -> None:
+    rows = [MatchSettings().batch_for(length) for length in (1, 128, 256, 512, 8000)]
+    assert rows == [1024, 1024, 512, 256, 256]
+
+
 def test_outputs_in_blocks_are_the_outputs(
     model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
