@@ -1,14 +1,16 @@
 """What a stored cartridge says of itself, and the checks that loading makes against it."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from engine.model import Geometry, LanguageModel
+from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 
-FORMAT = 1
+FORMAT = 2
+INT8 = "int8"
 
 
 class CartridgeError(Exception):
@@ -20,21 +22,80 @@ class CartridgeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One prefix of a cartridge: the whole corpus' or, where that does not fit the model, a part's."""
+
+    file: str
+    sha256: str  # of the file
+    prefix_tokens: int
+    query_offset: int  # logical position of the first token behind the prefix
+    frozen: int = 0  # leading rows that training never changed: the attention sink
+    windows: tuple[str, ...] = ()  # digests of the corpus' windows that it was made from
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # a point an evaluation
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "Part":
+        curves = {name: tuple(values) for name, values in fields["curves"].items()}
+        return cls(**{**fields, "windows": tuple(fields["windows"]), "curves": curves})
+
+    def check_prefix(self, prefix: KVPrefix, shape: Sequence[int]) -> None:
+        """Raises CartridgeError CARTRIDGE_DAMAGED where tensors are not what the manifest says.
+
+        `shape` is the cartridge's (layers, KV heads, dim).
+        """
+        layers, kv_heads, dim = shape
+        expected = (layers, kv_heads, self.prefix_tokens, dim)
+        if tuple(prefix.keys.shape) != expected or prefix.query_offset != self.query_offset:
+            raise CartridgeError(
+                "CARTRIDGE_DAMAGED",
+                f"{self.file} has shape {tuple(prefix.keys.shape)} for a question at "
+                f"{prefix.query_offset}, the manifest says {expected} at {self.query_offset}; "
+                "train the cartridge again",
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """Everything that decides whether a cartridge fits, and what was measured when it was built."""
 
     format: int
     model_fingerprint: str
-    corpus_digest: str
+    tokenizer_digest: str
+    rope: Mapping[str, Any]
     layers: int
     kv_heads: int
     head_dim: int
-    prefix_tokens: int
-    query_offset: int  # logical position of the first token behind the cartridge
-    dtype: str
-    tensor_digest: str  # SHA-256 of prefix.safetensors
+    dtype: str  # a torch dtype's name, or int8
+    corpus_digest: str
+    parts: tuple[Part, ...]
     recipe: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Layers, KV heads and dim, which every part has."""
+        return self.layers, self.kv_heads, self.head_dim
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Rows of the longest part: what one question loads at most."""
+        return max(part.prefix_tokens for part in self.parts)
+
+    @property
+    def query_offset(self) -> int:
+        """The furthest position at which a question is asked."""
+        return max(part.query_offset for part in self.parts)
+
+    @property
+    def tensor_digest(self) -> str:
+        """SHA-256 over the digests of the tensor files."""
+        return hashlib.sha256("".join(part.sha256 for part in self.parts).encode()).hexdigest()
+
+    @property
+    def windows(self) -> frozenset[str]:
+        """Digests of all windows that were studied."""
+        return frozenset(digest for part in self.parts for digest in part.windows)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True)
@@ -48,8 +109,11 @@ class Manifest:
             fields = json.loads(text)
             found = fields["format"]
             if found == FORMAT:
-                return cls(**fields)
-        except (ValueError, TypeError, KeyError) as error:
+                parts = tuple(Part.from_fields(part) for part in fields["parts"])
+                if not parts:
+                    raise ValueError("a cartridge has a part at least")
+                return cls(**{**fields, "parts": parts})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CartridgeError(
                 "CARTRIDGE_DAMAGED", "manifest.json is damaged; train the cartridge again"
             ) from error
@@ -60,19 +124,20 @@ class Manifest:
 
     def check_model(self, model: LanguageModel) -> None:
         """Raises CartridgeError CARTRIDGE_MODEL_MISMATCH where the cartridge is another model's."""
-        if self.model_fingerprint != model.fingerprint:
-            raise CartridgeError(
-                "CARTRIDGE_MODEL_MISMATCH",
-                f"the cartridge was trained for model {self.model_fingerprint[:12]}, the server runs "
-                f"{model.fingerprint[:12]}; train it again or serve that model",
-            )
+        if self.model_fingerprint == model.fingerprint:
+            return
+        raise CartridgeError(
+            "CARTRIDGE_MODEL_MISMATCH",
+            f"the cartridge was trained for model {self.model_fingerprint[:12]}, the server runs "
+            f"{model.fingerprint[:12]} ({self._difference(model)}); train it again or serve that model",
+        )
 
-    def check_prefix(self, prefix: KVPrefix, geometry: Geometry) -> None:
-        """Raises CartridgeError CARTRIDGE_DAMAGED where tensors are not what the manifest says."""
-        expected = (geometry.layers, geometry.kv_heads, self.prefix_tokens, geometry.head_dim)
-        if tuple(prefix.keys.shape) != expected or prefix.query_offset != self.query_offset:
-            raise CartridgeError(
-                "CARTRIDGE_DAMAGED",
-                f"the tensors have shape {tuple(prefix.keys.shape)}, the manifest says {expected}; "
-                "train the cartridge again",
-            )
+    def _difference(self, model: LanguageModel) -> str:
+        geometry = model.geometry
+        if self.shape != (geometry.layers, geometry.kv_heads, geometry.head_dim):
+            return "another shape"
+        if dict(self.rope) != model.rope:
+            return "the same shape, other rotary settings"
+        if self.tokenizer_digest != model.tokenizer_digest:
+            return "another tokenizer"
+        return "the same shape, other weights"

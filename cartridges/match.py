@@ -1,31 +1,48 @@
-"""The closed-form start: attention matching (Zweiger et al. 2026, arXiv 2602.16284, without biases).
+"""The start that no training of the model makes: attention matching (Zweiger et al. 2026, arXiv
+2602.16284, without biases), fitted where the prefix is used, and then refined.
 
-For each layer and KV head, the keys that reference queries attend to most are kept where they are, and
-their values are refitted so that attention over the few gives what attention over all gave.
+For each layer and KV head, the keys that reference queries attend to most are kept, and their values are
+refitted by ridge least squares so that attention over the few, beside a query's own conversation, gives
+what attention over all gave. Then keys and values both descend on the same error, layer by layer: what
+a few kept keys cannot say, moved ones can. No gradient goes through the model.
 """
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from cartridges.lessons import PACK_TOKENS
+from cartridges.references import References, collect_references
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
-from engine.scoring import Turn, pack_by_tokens, tap_turns
+from engine.scoring import Turn
+
+_ROWS = 1024  # reference rows whose attention to the whole context is held at once
 
 
 @dataclass(frozen=True, slots=True)
 class MatchSettings:
-    """`queries` bounds the reference rows of one KV head; `ridge` is relative to the mean diagonal."""
+    """`queries` bounds the reference rows of one KV head; `ridge` is relative to the mean diagonal.
+
+    `steps` of refinement, of `batch` rows each or fewer for a long prefix, start at `rate` deviations
+    of what they change; 0 leaves the closed form.
+    """
 
     queries: int = 4096
     ridge: float = 1e-3
     forced: int = 4  # first rows are always kept: the attention sink and the template's opening
+    steps: int = 100
+    batch: int = 1024
+    rate: float = 0.05
+    frozen: int = 1  # rows that refinement leaves: the attention sink
     seed: int = 0
 
+    def batch_for(self, length: int) -> int:
+        """Rows a step for a prefix of `length` rows: beyond 128 of them a step costs no more."""
+        return max(256, min(self.batch, self.batch * 128 // length))
 
-@torch.inference_mode()
+
 def match_prefix(
     model: LanguageModel,
     context: KVPrefix,
@@ -37,51 +54,102 @@ def match_prefix(
 
     The question stays at its original position (`query_offset` of the context).
     """
-    queries = yield from _reference_queries(model, context, turns, settings)
+    reading = collect_references(model, context, turns, settings.queries, settings.seed)
+    references = yield from _scaled(reading, 0.3)
     layers, kv_heads, rows, dim = context.keys.shape
     length = min(length, rows)
     keys = context.keys.new_empty(layers, kv_heads, length, dim)
     values = torch.empty_like(keys)
-    for layer in range(layers):
-        for head in range(kv_heads):
-            kept, fitted = fit_head(
-                queries[layer][head],
-                context.keys[layer, head].float(),
-                context.values[layer, head].float(),
-                length,
-                settings,
+    for layer, own in enumerate(references):
+        # Cloned outside inference mode: autograd refuses tensors that were made inside it.
+        whole = context.keys[layer].float().clone(), context.values[layer].float().clone()
+        targets = outputs_in_blocks(own, *whole)
+        fitted = [
+            fit_head(
+                own.head(head), targets[head], whole[0][head], whole[1][head], length, settings
             )
-            keys[layer, head] = context.keys[layer, head, kept]
-            values[layer, head] = fitted.to(values.dtype)
-        yield 0.5 + 0.5 * (layer + 1) / layers
+            for head in range(kv_heads)
+        ]
+        start = torch.stack([one[0] for one in fitted]), torch.stack([one[1] for one in fitted])
+        keys[layer], values[layer] = refine(own, targets, *start, settings, layer)
+        yield 0.3 + 0.7 * (layer + 1) / layers
     return KVPrefix(keys, values, context.query_offset)
 
 
+@torch.no_grad()
 def fit_head(
-    queries: torch.Tensor,
+    references: References,
+    targets: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     length: int,
     settings: MatchSettings,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows kept [length], in order, and their refitted values [length, dim].
+    """The keys kept of one head, in order, and their refitted values, both [length, dim].
 
-    `queries` [rows, dim], `keys` and `values` [tokens, dim]. Rows are chosen by root mean square
-    attention; values solve ridge least squares of the full output on the kept rows' attention, pulled
-    towards the original values.
+    `references` are the head's, `targets` [R, dim] the outputs to be matched, `keys` and `values`
+    [tokens, dim]. Rows are chosen by root mean square attention; values solve ridge least squares of
+    what the prefix has to add to the query's own conversation, pulled towards the original values.
     """
-    scale = keys.shape[-1] ** -0.5
-    attention = torch.softmax(queries @ keys.T * scale, dim=-1)  # [rows, tokens]
-    importance = attention.square().mean(dim=0)
-    importance[: min(settings.forced, length)] = torch.inf  # topk breaks ties as it likes
-    kept = importance.topk(length).indices.sort().values
-    target = attention @ values
-    small = torch.softmax(queries @ keys[kept].T * scale, dim=-1)  # [rows, length]
+    kept = _most_attended(references, keys, length, settings.forced)
+    shares, own = references.shares(keys[None, kept])
+    small, missing = shares[0], targets - own[0] * references.found[0]
     gram = small.T @ small
     ridge = settings.ridge * gram.diagonal().mean()
     gram = gram + ridge * torch.eye(length, device=gram.device)
-    fitted = torch.linalg.solve(gram, small.T @ target + ridge * values[kept])
-    return kept, fitted
+    fitted = torch.linalg.solve(gram, small.T @ missing + ridge * values[kept])
+    return keys[kept], fitted
+
+
+@torch.enable_grad()
+def refine(
+    references: References,
+    targets: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    settings: MatchSettings,
+    seed: int = 0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values of one layer [kv_heads, p, dim] after descent on the error of their outputs.
+
+    `targets` are [kv_heads, R, dim]. Adam with a cosine down to nothing.
+    """
+    parts = [keys.clone().requires_grad_(True), values.clone().requires_grad_(True)]
+    rates = [settings.rate * float(part.detach().std()) for part in parts]
+    optimizer = torch.optim.Adam(
+        [{"params": [part], "lr": rate} for part, rate in zip(parts, rates, strict=True)]
+    )
+    scale = targets.square().mean().clamp(min=1e-12)
+    chance = torch.Generator().manual_seed(settings.seed * 1_000_003 + seed)
+    batch = settings.batch_for(keys.shape[1])
+    for step in range(settings.steps):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * step / settings.steps))
+        rows = torch.randint(targets.shape[1], (batch,), generator=chance)
+        rows = rows.to(targets.device)
+        error = references.take(rows).outputs(*parts) - targets[:, rows]
+        optimizer.zero_grad()
+        (error.square().mean() / scale).backward()
+        for part in parts:
+            assert part.grad is not None
+            part.grad[:, : settings.frozen] = 0.0
+        optimizer.step()
+    return parts[0].detach(), parts[1].detach()
+
+
+@torch.no_grad()
+def outputs_in_blocks(
+    references: References, keys: torch.Tensor, values: torch.Tensor
+) -> torch.Tensor:
+    """`References.outputs` over many keys, some rows at once: [kv_heads, R, dim]."""
+    total = references.queries.shape[1]
+    return torch.cat(
+        [
+            references.take(slice(start, start + _ROWS)).outputs(keys, values)
+            for start in range(0, total, _ROWS)
+        ],
+        dim=1,
+    )
 
 
 def truncate_prefix(context: KVPrefix, length: int) -> KVPrefix:
@@ -89,23 +157,24 @@ def truncate_prefix(context: KVPrefix, length: int) -> KVPrefix:
     return context.head(min(length, context.length))
 
 
-def _reference_queries(
-    model: LanguageModel, context: KVPrefix, turns: Sequence[Turn], settings: MatchSettings
-) -> Generator[float, None, list[torch.Tensor]]:
-    """Queries of the conversations read with the full context: [layer][kv head] -> [rows, dim]."""
-    geometry = model.geometry
-    packs = pack_by_tokens(turns, PACK_TOKENS)
-    parts: list[list[torch.Tensor]] = [[] for _ in range(geometry.layers)]
-    for done, pack in enumerate(packs):
-        tap = tap_turns(model, pack, context, range(geometry.layers))
-        for layer in range(geometry.layers):
-            parts[layer].append(tap.queries[layer].float().clone())
-        yield 0.5 * (done + 1) / len(packs)
-    pooled = []
-    chance = torch.Generator().manual_seed(settings.seed)
-    for layer in range(geometry.layers):
-        rows = torch.cat(parts[layer], dim=1)  # [heads, tokens, dim]
-        grouped = rows.reshape(geometry.kv_heads, -1, geometry.head_dim)
-        chosen = torch.randperm(grouped.shape[1], generator=chance)[: settings.queries]
-        pooled.append(grouped[:, chosen.to(rows.device)])
-    return pooled
+def _most_attended(
+    references: References, keys: torch.Tensor, length: int, forced: int
+) -> torch.Tensor:
+    """Numbers of the rows that attention falls on most, in order; the first ones always."""
+    importance = torch.zeros(len(keys), device=keys.device)
+    for start in range(0, references.queries.shape[1], _ROWS):
+        shares, _ = references.take(slice(start, start + _ROWS)).shares(keys[None])
+        importance += shares[0].square().sum(dim=0)
+    importance[: min(forced, length)] = torch.inf  # topk breaks ties as it likes
+    return importance.topk(length).indices.sort().values
+
+
+def _scaled(
+    work: Generator[float, None, list[References]], share: float
+) -> Generator[float, None, list[References]]:
+    try:
+        while True:
+            yield share * next(work)
+    except StopIteration as end:
+        found: list[References] = end.value
+        return found

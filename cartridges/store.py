@@ -3,37 +3,50 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
-from cartridges.manifest import FORMAT, CartridgeError, Manifest
+from cartridges.int8 import load_int8, save_int8
+from cartridges.manifest import FORMAT, INT8, CartridgeError, Manifest, Part
 from engine.errors import PrefixMismatchError
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix, load_prefix, save_prefix
 
-TENSORS = "prefix.safetensors"
 MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cartridge:
-    """A trained prefix with its manifest."""
+    """A trained prefix with its manifest, and which part of the cartridge it is."""
 
     prefix: KVPrefix
     manifest: Manifest
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BuiltPart:
+    """A prefix as it was built, before it has a place on the disk."""
+
+    prefix: KVPrefix
+    windows: tuple[str, ...] = ()
+    frozen: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def store_cartridge(
     folder: Path,
     model: LanguageModel,
-    prefix: KVPrefix,
+    parts: Sequence[BuiltPart],
     corpus_digest: str,
     recipe: Mapping[str, Any],
     metrics: Mapping[str, float],
+    in_int8: bool = False,
 ) -> Manifest:
     """Writes a cartridge beside its place, forces it to the disk, then renames it in.
 
@@ -42,22 +55,23 @@ def store_cartridge(
     staging = folder.with_name(f".{folder.name}.staging-{os.getpid()}")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
+    geometry = model.geometry
     manifest = Manifest(
         format=FORMAT,
         model_fingerprint=model.fingerprint,
+        tokenizer_digest=model.tokenizer_digest,
+        rope=model.rope,
+        layers=geometry.layers,
+        kv_heads=geometry.kv_heads,
+        head_dim=geometry.head_dim,
+        dtype=INT8 if in_int8 else str(parts[0].prefix.keys.dtype).removeprefix("torch."),
         corpus_digest=corpus_digest,
-        layers=model.geometry.layers,
-        kv_heads=model.geometry.kv_heads,
-        head_dim=model.geometry.head_dim,
-        prefix_tokens=prefix.length,
-        query_offset=prefix.query_offset,
-        dtype=str(prefix.keys.dtype).removeprefix("torch."),
-        tensor_digest=save_prefix(prefix, staging / TENSORS),
+        parts=tuple(_write_part(part, i, staging, in_int8) for i, part in enumerate(parts)),
         recipe=dict(recipe),
         metrics=dict(metrics),
     )
     (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    for path in (staging / TENSORS, staging / MANIFEST, staging):
+    for path in (*staging.iterdir(), staging):
         _force(path)
     replaced = staging.with_name(f"{staging.name}-replaced")
     if folder.exists():
@@ -68,8 +82,8 @@ def store_cartridge(
     return manifest
 
 
-def load_cartridge(folder: Path, model: LanguageModel) -> Cartridge:
-    """Reads a cartridge for this model.
+def load_cartridge(folder: Path, model: LanguageModel, number: int = 0) -> Cartridge:
+    """A cartridge with one of its parts, on the model's device and in its precision.
 
     Raises:
         CartridgeError: CARTRIDGE_MISSING, CARTRIDGE_DAMAGED, CARTRIDGE_FORMAT or
@@ -77,25 +91,36 @@ def load_cartridge(folder: Path, model: LanguageModel) -> Cartridge:
     """
     manifest = read_manifest(folder)
     manifest.check_model(model)
-    path = folder / TENSORS
-    if not path.exists() or _digest(path) != manifest.tensor_digest:
+    prefix = read_part(folder, manifest, number).to(model.device, model.dtype)
+    return Cartridge(prefix, manifest, number)
+
+
+def read_part(folder: Path, manifest: Manifest, number: int) -> KVPrefix:
+    """One checked prefix as it is stored; needs no model. Raises CartridgeError CARTRIDGE_DAMAGED."""
+    part = manifest.parts[number]
+    path = folder / part.file
+    if Path(part.file).name != part.file or not path.is_file() or digest_of(path) != part.sha256:
         raise CartridgeError(
-            "CARTRIDGE_DAMAGED", f"{TENSORS} does not match its digest; train the cartridge again"
+            "CARTRIDGE_DAMAGED", f"{part.file} does not match its digest; train the cartridge again"
         )
     try:
-        prefix = load_prefix(path)
+        prefix = load_int8(path) if manifest.dtype == INT8 else load_prefix(path)
     except PrefixMismatchError as error:
         raise CartridgeError("CARTRIDGE_DAMAGED", str(error)) from error
     except SafetensorError as error:
         raise CartridgeError(
-            "CARTRIDGE_DAMAGED", f"{TENSORS} is no safetensors file; train the cartridge again"
+            "CARTRIDGE_DAMAGED", f"{part.file} is no safetensors file; train the cartridge again"
         ) from error
-    manifest.check_prefix(prefix, model.geometry)
-    return Cartridge(prefix.to(model.device, model.dtype), manifest)
+    part.check_prefix(prefix, manifest.shape)
+    return prefix
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest alone; needs no model."""
+    """The manifest alone; needs no model.
+
+    Raises:
+        CartridgeError: CARTRIDGE_MISSING, CARTRIDGE_FORMAT or CARTRIDGE_DAMAGED.
+    """
     path = folder / MANIFEST
     if not path.exists():
         raise CartridgeError(
@@ -104,9 +129,26 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest.from_json(path.read_bytes())
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_part(part: BuiltPart, number: int, folder: Path, in_int8: bool) -> Part:
+    path = folder / f"part-{number:03d}.safetensors"
+    write = save_int8 if in_int8 else save_prefix
+    write(part.prefix, path)
+    return Part(
+        file=path.name,
+        sha256=digest_of(path),
+        prefix_tokens=part.prefix.length,
+        query_offset=part.prefix.query_offset,
+        frozen=part.frozen,
+        windows=tuple(part.windows),
+        metrics=dict(part.metrics),
+        curves=dict(part.curves),
+    )
 
 
 def _force(path: Path) -> None:

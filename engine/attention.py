@@ -1,4 +1,4 @@
-"""The attention function of every loaded model: SDPA, with a tap for queries and keys.
+"""The attention function of every loaded model: SDPA, with a tap for queries, keys and values.
 
 A `Tap` is handed down through the model's keyword arguments, so that nothing global changes and
 nothing has to be undone. At the deepest layer asked for it ends the pass: neither that layer's
@@ -22,19 +22,21 @@ class Enough(Exception):
 
 @dataclass(slots=True)
 class Tap:
-    """Collects rotated queries and keys of chosen layers during one forward pass: of the one row of a
-    batch, or with `batched` of all rows, with the batch in front of the shapes below.
+    """Collects rotated queries and keys and the values of chosen layers during one forward pass: of the
+    one row of a batch, or with `batched` of all rows, with the batch in front of the shapes below.
     """
 
     layers: frozenset[int]
     batched: bool = False
     queries: dict[int, torch.Tensor] = field(default_factory=dict)  # [heads, tokens, dim]
     keys: dict[int, torch.Tensor] = field(default_factory=dict)  # [kv_heads, past + tokens, dim]
+    values: dict[int, torch.Tensor] = field(default_factory=dict)  # as the keys
 
-    def see(self, layer: int, query: torch.Tensor, key: torch.Tensor) -> None:
+    def see(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
         if layer in self.layers:
-            self.queries[layer] = query if self.batched else query[0]
-            self.keys[layer] = key if self.batched else key[0]
+            own = slice(None) if self.batched else 0
+            self.queries[layer], self.keys[layer] = query[own], key[own]
+            self.values[layer] = value[own]
         if layer >= max(self.layers):
             raise Enough
 
@@ -55,7 +57,7 @@ def _attend(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     if tap is not None:
-        tap.see(int(module.layer_idx), query, key)  # type: ignore[arg-type]
+        tap.see(int(module.layer_idx), query, key, value)  # type: ignore[arg-type]
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from engine.config import (
     resolve_threads,
 )
 from engine.errors import EngineError, ModelMissingError, ModelUnsupportedError
-from engine.fingerprint import fingerprint_model
+from engine.fingerprint import fingerprint_model, tokenizer_digest
 from engine.prefix import JoinedLayer, KVPrefix, cache_tensors, joined_cache
 from engine.wheels import default_model_folder
 
@@ -128,6 +129,16 @@ class LanguageModel:
         configured = self.network.generation_config.eos_token_id
         ids = configured if isinstance(configured, list) else [configured]
         return frozenset(i for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
+
+    @cached_property
+    def tokenizer_digest(self) -> str:
+        """SHA-256 over the vocabulary and the chat template."""
+        return tokenizer_digest(self.tokenizer)
+
+    @property
+    def rope(self) -> dict[str, Any]:
+        """The rotary settings of the model's configuration."""
+        return dict(getattr(self.network.config, "rope_parameters", None) or {})
 
     def empty_kv(self) -> torch.Tensor:
         """An empty [kv_heads, 0, dim] tensor with this model's shape, device and dtype."""

@@ -3,7 +3,6 @@
 The only file that knows transformers' cache classes.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,11 +59,10 @@ class KVPrefix:
         )
 
 
-def save_prefix(prefix: KVPrefix, path: Path) -> str:
-    """Writes the prefix as one safetensors file; returns the file's SHA-256."""
+def save_prefix(prefix: KVPrefix, path: Path) -> None:
+    """Writes the prefix as one safetensors file."""
     tensors = {"keys": prefix.keys.contiguous().cpu(), "values": prefix.values.contiguous().cpu()}
     save_file(tensors, path, metadata={"query_offset": str(prefix.query_offset)})
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_prefix(path: Path) -> KVPrefix:

@@ -96,7 +96,7 @@ def _packed(model: LanguageModel, turns: Sequence[Turn], prefix: KVPrefix | None
     return {
         "input_ids": torch.tensor([ids], device=model.device),
         "position_ids": torch.tensor([positions], device=model.device),
-        "attention_mask": _block_mask(turns, past).to(model.device),
+        "attention_mask": block_mask(turns, past).to(model.device),
         "past_key_values": joined_cache(prefix.keys, prefix.values) if prefix else None,
         "use_cache": prefix is not None,
     }
@@ -113,7 +113,7 @@ def _answer_rows(turns: Sequence[Turn]) -> list[int]:
     return rows
 
 
-def _block_mask(turns: Sequence[Turn], past: int) -> torch.Tensor:
+def block_mask(turns: Sequence[Turn], past: int) -> torch.Tensor:
     """Boolean [1, 1, tokens, past + tokens]: the prefix, and what came before in one's own turn."""
     owner = torch.repeat_interleave(
         torch.arange(len(turns)), torch.tensor([turn.length for turn in turns])

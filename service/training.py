@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cartridges.build import BuildReport, BuildSettings, CartridgeBuilder
 from cartridges.manifest import CartridgeError
-from cartridges.store import store_cartridge
+from cartridges.store import BuiltPart, store_cartridge
 from engine.model import LanguageModel
 from service.config import Layout
 from service.errors import fail
@@ -70,8 +70,10 @@ class Trainer:
         folder = self._layout.cartridge(corpus.id, cartridge_id)
         for left in folder.parent.glob(f".{folder.name}.staging-*"):  # of a worker that was killed
             shutil.rmtree(left, ignore_errors=True)
+        windows = tuple(w.digest for each in resident.catalog.documents for w in each.windows)
+        part = BuiltPart(built.prefix, windows, settings.distil.frozen, built.metrics)
         manifest = store_cartridge(
-            folder, self._model, built.prefix, resident.catalog.corpus_digest, builder.recipe(),
+            folder, self._model, [part], resident.catalog.corpus_digest, builder.recipe(),
             built.metrics,
         )  # fmt: skip
         self._shelf.mark_ready(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli import cartridge_folder
 from service.cli.output import (
     DEFAULT_SERVER,
     JsonOption,
@@ -23,6 +24,10 @@ from service.cli.output import (
 from service.client.types import Cartridge
 
 app = typer.Typer(no_args_is_help=True, help="Prefixes trained on a corpus.")
+
+app.command("inspect")(cartridge_folder.inspect)
+app.command("export")(cartridge_folder.export)
+app.command("import")(cartridge_folder.import_)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The cartridge, as CORPUS/CARTRIDGE.")]
 

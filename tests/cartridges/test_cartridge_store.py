@@ -13,12 +13,21 @@ from safetensors.torch import save_file
 from cartridges import store
 from cartridges.manifest import FORMAT, CartridgeError, Manifest
 from cartridges.match import truncate_prefix
-from cartridges.store import MANIFEST, TENSORS, load_cartridge, read_manifest, store_cartridge
+from cartridges.store import (
+    MANIFEST,
+    BuiltPart,
+    digest_of,
+    load_cartridge,
+    read_manifest,
+    store_cartridge,
+)
 from engine.generation import GenerationRequest, generate_text
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix, save_prefix
 from engine.prompts import Prompter
 from engine.sampling import SamplingParams
+
+TENSORS = "part-000.safetensors"
 
 
 @pytest.fixture
@@ -29,7 +38,8 @@ def prefix(model: LanguageModel) -> KVPrefix:
 
 @pytest.fixture
 def folder(tmp_path: Path, model: LanguageModel, prefix: KVPrefix) -> Path:
-    store_cartridge(tmp_path / "c1", model, prefix, "abc", {"seed": 3}, {"recovered": 0.5})
+    part = BuiltPart(prefix, ("w1", "w2"), 1, {"recovered": 0.5}, {"loss": (2.0, 1.5)})
+    store_cartridge(tmp_path / "c1", model, [part], "abc", {"seed": 3}, {"recovered": 0.5})
     return tmp_path / "c1"
 
 
@@ -69,6 +79,10 @@ def test_the_manifest_says_what_was_stored(folder: Path, model: LanguageModel) -
         "float32",
     )
     assert (manifest.recipe, manifest.metrics) == ({"seed": 3}, {"recovered": 0.5})
+    (part,) = manifest.parts
+    assert (part.windows, part.frozen, part.curves) == (("w1", "w2"), 1, {"loss": (2.0, 1.5)})
+    assert manifest.rope == model.rope != {}
+    assert manifest.tokenizer_digest == model.tokenizer_digest
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
@@ -78,10 +92,49 @@ def reason_of(folder: Path, model: LanguageModel) -> str:
     return caught.value.reason
 
 
-def test_another_models_cartridge_is_refused(
-    folder: Path, make_model: Callable[..., LanguageModel]
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"seed": 1}, "other weights"),
+        ({"num_hidden_layers": 3}, "another shape"),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}, "other rotary settings"),
+    ],
+)
+def test_another_models_cartridge_is_refused_with_what_differs(
+    folder: Path,
+    make_model: Callable[..., LanguageModel],
+    changes: dict[str, Any],
+    difference: str,
 ) -> None:
-    assert reason_of(folder, make_model(seed=1)) == "CARTRIDGE_MODEL_MISMATCH"
+    with pytest.raises(CartridgeError, match=difference) as caught:
+        load_cartridge(folder, make_model(**changes))
+    assert caught.value.reason == "CARTRIDGE_MODEL_MISMATCH"
+
+
+def test_a_cartridge_of_another_tokenizer_is_refused(folder: Path, model: LanguageModel) -> None:
+    rewrite(folder, model_fingerprint="0" * 64, tokenizer_digest="0" * 64)
+    with pytest.raises(CartridgeError, match="another tokenizer"):
+        load_cartridge(folder, model)
+
+
+def test_a_part_outside_the_folder_is_refused(folder: Path, model: LanguageModel) -> None:
+    (folder.parent / TENSORS).write_bytes((folder / TENSORS).read_bytes())
+    rewrite_part(folder, file=f"../{TENSORS}")
+    assert reason_of(folder, model) == "CARTRIDGE_DAMAGED"
+
+
+def test_every_part_comes_back_as_itself(
+    tmp_path: Path, model: LanguageModel, prefix: KVPrefix
+) -> None:
+    lengths = (24, 7, 16)
+    parts = [BuiltPart(prefix.head(p), (f"w{p}",)) for p in lengths]
+    manifest = store_cartridge(tmp_path / "c2", model, parts, "abc", {}, {})
+
+    loaded = [load_cartridge(tmp_path / "c2", model, i) for i in range(3)]
+    assert [each.prefix.length for each in loaded] == list(lengths)
+    assert all(torch.equal(x.prefix.keys, prefix.keys[:, :, : x.prefix.length]) for x in loaded)
+    assert manifest.windows == {"w24", "w7", "w16"}
+    assert manifest.prefix_tokens == 24
 
 
 def test_a_flipped_byte_anywhere_in_the_tensors_is_found(
@@ -113,9 +166,15 @@ def rewrite(folder: Path, **changes: Any) -> None:
     (folder / MANIFEST).write_text(json.dumps(fields | changes))
 
 
+def rewrite_part(folder: Path, **changes: Any) -> None:
+    fields = json.loads((folder / MANIFEST).read_text())
+    rewrite(folder, parts=[fields["parts"][0] | changes])
+
+
 def replace_tensors(folder: Path, prefix: KVPrefix) -> None:
     """Other tensors under a digest that is right."""
-    rewrite(folder, tensor_digest=save_prefix(prefix, folder / TENSORS))
+    save_prefix(prefix, folder / TENSORS)
+    rewrite_part(folder, sha256=digest_of(folder / TENSORS))
 
 
 def test_tensors_of_another_shape_are_refused_though_their_digest_is_right(
@@ -144,10 +203,10 @@ def test_values_that_are_not_finite_are_refused(
 def test_tensors_that_are_no_prefix_are_refused(folder: Path, model: LanguageModel) -> None:
     path = folder / TENSORS
     save_file({"other": torch.zeros(3)}, path)
-    rewrite(folder, tensor_digest=store._digest(path))
+    rewrite_part(folder, sha256=digest_of(path))
     assert reason_of(folder, model) == "CARTRIDGE_DAMAGED"
     path.write_bytes(b"no safetensors at all")
-    rewrite(folder, tensor_digest=store._digest(path))
+    rewrite_part(folder, sha256=digest_of(path))
     assert reason_of(folder, model) == "CARTRIDGE_DAMAGED"
 
 
@@ -160,7 +219,10 @@ def test_tensors_that_are_no_prefix_are_refused(folder: Path, model: LanguageMod
         b"[1, 2]",
         b'"text"',
         b"{}",
-        b'{"format": 1}',
+        b'{"format": 2}',
+        b'{"format": 2, "parts": []}',
+        b'{"format": 2, "parts": [{"file": "x"}]}',
+        b'{"format": 2, "parts": 7}',
         b"\xff\xfe\x00",
         b'{"a": "\xff"}',
     ],
@@ -172,11 +234,12 @@ def test_a_manifest_that_is_garbage_is_refused(
     assert reason_of(folder, model) == "CARTRIDGE_DAMAGED"
 
 
+@pytest.mark.parametrize("found", [FORMAT - 1, FORMAT + 1])
 @pytest.mark.parametrize("changes", [{}, {"compression": "int4"}])
-def test_a_newer_format_is_refused_as_such(
-    folder: Path, model: LanguageModel, changes: dict[str, Any]
+def test_another_format_is_refused_as_such(
+    folder: Path, model: LanguageModel, changes: dict[str, Any], found: int
 ) -> None:
-    rewrite(folder, format=FORMAT + 1, **changes)
+    rewrite(folder, format=found, **changes)
     assert reason_of(folder, model) == "CARTRIDGE_FORMAT"
 
 
@@ -189,11 +252,11 @@ def test_a_storing_that_is_killed_before_its_rename_leaves_no_cartridge(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
-            store_cartridge(tmp_path / "c1", model, prefix, "abc", {}, {})
+            store_cartridge(tmp_path / "c1", model, [BuiltPart(prefix)], "abc", {}, {})
     assert not (tmp_path / "c1").exists()
     assert reason_of(tmp_path / "c1", model) == "CARTRIDGE_MISSING"
 
-    store_cartridge(tmp_path / "c1", model, prefix, "abc", {}, {})
+    store_cartridge(tmp_path / "c1", model, [BuiltPart(prefix)], "abc", {}, {})
     load_cartridge(tmp_path / "c1", model)
     assert [path.name for path in tmp_path.iterdir()] == ["c1"]
 
@@ -201,13 +264,13 @@ def test_a_storing_that_is_killed_before_its_rename_leaves_no_cartridge(
 def test_a_storing_that_fails_leaves_the_old_cartridge(
     folder: Path, model: LanguageModel, prefix: KVPrefix, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(prefix: KVPrefix, path: Path) -> str:
+    def full(prefix: KVPrefix, path: Path) -> None:
         path.write_bytes(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(store, "save_prefix", full)
     with pytest.raises(OSError, match="disk full"):
-        store_cartridge(folder, model, prefix.head(8), "new", {}, {})
+        store_cartridge(folder, model, [BuiltPart(prefix.head(8))], "new", {}, {})
 
     assert load_cartridge(folder, model).manifest.corpus_digest == "abc"
 
@@ -215,7 +278,7 @@ def test_a_storing_that_fails_leaves_the_old_cartridge(
 def test_a_cartridge_stored_again_replaces_the_old_one(
     folder: Path, model: LanguageModel, prefix: KVPrefix
 ) -> None:
-    store_cartridge(folder, model, prefix.head(8), "new", {}, {})
+    store_cartridge(folder, model, [BuiltPart(prefix.head(8))], "new", {}, {})
     loaded = load_cartridge(folder, model)
 
     assert (loaded.manifest.corpus_digest, loaded.prefix.length) == ("new", 8)

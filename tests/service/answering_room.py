@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cartridges.store import store_cartridge
+from cartridges.store import BuiltPart, store_cartridge
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
@@ -75,7 +75,8 @@ class Room:
         context = model.prefill(Prompter(model).context_ids(self.resident().sentences()))
         digest = self.corpora.get("books").content_digest
         folder = self.layout.cartridge("books", cartridge_id)
-        made = store_cartridge(folder, model, context, digest, {}, {"recovered": recovered})
+        measured = {"recovered": recovered}
+        made = store_cartridge(folder, model, [BuiltPart(context)], digest, {}, measured)
         self.shelf.create(
             "books", cartridge_id, prefix_tokens=context.length, query_offset=context.length,
             model_fingerprint=model.fingerprint, corpus_digest=digest,
