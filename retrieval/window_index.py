@@ -95,14 +95,19 @@ def read_keys(
     model: LanguageModel, heads: RetrievalHeads, batch: Sequence[Sequence[int]]
 ) -> list[QuantisedKeys]:
     """Keys of several windows' tokens at the heads searched, read at once behind the opening."""
+    return [quantise(keys) for keys in exact_keys(model, heads, batch)]
+
+
+def exact_keys(
+    model: LanguageModel, heads: RetrievalHeads, batch: Sequence[Sequence[int]]
+) -> list[torch.Tensor]:
+    """The same before they are rounded, [G, T, D] each."""
     opening = Prompter(model).opening_ids()
     keys = model.keys([[*opening, *ids] for ids in batch], heads.layers)
     places = heads.kv_heads(model.geometry.heads // model.geometry.kv_heads)
     first = len(opening)
     return [
-        quantise(
-            torch.stack([keys[layer][i, head, first : first + len(ids)] for layer, head in places])
-        )
+        torch.stack([keys[layer][i, head, first : first + len(ids)] for layer, head in places])
         for i, ids in enumerate(batch)
     ]
 

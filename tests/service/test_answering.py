@@ -197,7 +197,7 @@ async def test_a_cartridge_whose_files_were_touched_is_damaged(
     room: Room, model: LanguageModel
 ) -> None:
     room.store("whole", model)
-    tensors = room.layout.cartridge("books", "whole") / "prefix.safetensors"
+    tensors = room.layout.cartridge("books", "whole") / "part-000.safetensors"
     data = bytearray(tensors.read_bytes())
     data[-1] ^= 1
     tensors.write_bytes(data)
