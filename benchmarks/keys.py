@@ -18,7 +18,7 @@ from benchmarks.record import write_result
 from retrieval.attention_index import AttentionScorer
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.quantised_keys import QuantisedKeys, quantise
-from retrieval.window_index import exact_keys
+from retrieval.window_index import WindowReader, WindowRecord, exact_keys
 from retrieval.windows import cut_windows
 
 
@@ -35,21 +35,32 @@ PRECISIONS: dict[str, tuple[Callable[[torch.Tensor], QuantisedKeys], int]] = {
 }
 
 
+class ExactReader(WindowReader):
+    """Reads windows and rounds no key."""
+
+    def keys(self, ids: Sequence[int]) -> QuantisedKeys:
+        (keys,) = exact_keys(self.model, self.heads, [ids])
+        return kept_as(torch.float32)(keys.clone())  # else a window's keys keep its whole pass
+
+
+def rekept(record: WindowRecord, keep: Callable[[torch.Tensor], QuantisedKeys]) -> WindowRecord:
+    """A record of exact keys, with them kept in another precision."""
+    return replace(record, keys=keep(record.keys.values))
+
+
 def measure(bench: Bench, gold: GoldSet) -> list[dict[str, object]]:
     """A row a precision; the questions ask each index with the same queries."""
+    reader = ExactReader(bench.model, bench.embedder, bench.heads)
     placements = []
     for number, text in enumerate(track(gold.passages, "index", transient=True)):
         for window in cut_windows(text, bench.reader.count_tokens, bench.reader.size):
-            record = bench.reader.read(text, window)
-            ids = bench.model.encode(window.of(text))
-            (keys,) = exact_keys(bench.model, bench.heads, [ids])
-            placements.append((Placement(number, window.start, record), keys.clone()))
+            placements.append(Placement(number, window.start, reader.read(text, window)))
     documents = [Document(str(i), text) for i, text in enumerate(gold.passages)]
     scorer = AttentionScorer(bench.model, bench.heads, bench.reader.size.most)
     indexes = {
         name: CorpusIndex(
             documents,
-            [replace(p, record=replace(p.record, keys=keep(keys))) for p, keys in placements],
+            [replace(p, record=rekept(p.record, keep)) for p in placements],
         )
         for name, (keep, _) in PRECISIONS.items()
     }

@@ -21,6 +21,7 @@ from cartridges.distil import DistilSettings, distil, mean_kl
 from cartridges.lessons import Lesson, load_lessons, read_lessons, save_lessons
 from cartridges.manifest import CartridgeError
 from cartridges.match import MatchSettings, match_prefix
+from cartridges.progress import relay
 from cartridges.self_study import StudySettings, choose_sentences, converse, recitations
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix, load_prefix, save_prefix
@@ -244,12 +245,8 @@ class CartridgeBuilder:
     def _progress(
         self, stage: str, message: str, work: Generator[float, None, T]
     ) -> Generator[BuildReport, None, T]:
-        try:
-            while True:
-                yield self._report(stage, next(work), message)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+        result = yield from relay(work, lambda share: self._report(stage, share, message))
+        return result
 
     def _report(
         self, stage: str, share: float, message: str, metrics: dict[str, float] | None = None

@@ -4,14 +4,12 @@ Keys have a few large channels that all tokens share, values a few large tokens 
 arXiv 2402.02750), so each scale follows what varies least along it.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
-from engine.errors import PrefixMismatchError
-from engine.prefix import KVPrefix
+from engine.prefix import KVPrefix, check_finite, load_tensors, save_tensors
 
 _NAMES = {"keys", "key_scales", "values", "value_scales"}
 
@@ -28,44 +26,35 @@ def quantise(tensor: torch.Tensor, along: int) -> tuple[torch.Tensor, torch.Tens
 
 def rounded(prefix: KVPrefix) -> KVPrefix:
     """The prefix as it comes back from its file in eight bits."""
-    keys, key_scales = quantise(prefix.keys, along=2)
-    values, value_scales = quantise(prefix.values, along=3)
-    dtype = prefix.keys.dtype
-    return KVPrefix(
-        (keys * key_scales).to(dtype), (values * value_scales).to(dtype), prefix.query_offset
-    )
+    restored = _restored(_quantised(prefix), prefix.query_offset)
+    return restored.to(prefix.keys.device, prefix.keys.dtype)
 
 
 def save_int8(prefix: KVPrefix, path: Path) -> None:
     """Writes one safetensors file of half a float16 prefix' size."""
-    keys, key_scales = quantise(prefix.keys, along=2)
-    values, value_scales = quantise(prefix.values, along=3)
-    tensors = {
-        "keys": keys, "key_scales": key_scales, "values": values, "value_scales": value_scales,
-    }  # fmt: skip
-    save_file(
-        {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
-        path,
-        metadata={"query_offset": str(prefix.query_offset)},
-    )
+    save_tensors(_quantised(prefix), prefix.query_offset, path)
 
 
 def load_int8(path: Path) -> KVPrefix:
     """Reads what `save_int8` wrote, as float32.
 
     Raises:
-        PrefixMismatchError: the file lacks tensors or metadata, or holds scales that are not finite.
+        PrefixMismatchError: the file lacks tensors or metadata, or holds values that are not finite.
     """
-    with safe_open(path, framework="pt") as file:
-        offset = (file.metadata() or {}).get("query_offset", "")
-        if set(file.keys()) != _NAMES or not offset.isdigit():
-            raise PrefixMismatchError(
-                f"{path.name} is no prefix in int8; build the cartridge again"
-            )
-        tensors = {name: file.get_tensor(name) for name in _NAMES}
-    keys, values = (tensors[name] * tensors[f"{name[:-1]}_scales"] for name in ("keys", "values"))
-    if not (torch.isfinite(keys).all() and torch.isfinite(values).all()):
-        raise PrefixMismatchError(
-            f"{path.name} holds values that are not finite; build the cartridge again"
-        )
-    return KVPrefix(keys, values, int(offset))
+    prefix = _restored(*load_tensors(path, _NAMES))
+    check_finite(prefix, path)
+    return prefix
+
+
+def _quantised(prefix: KVPrefix) -> dict[str, torch.Tensor]:
+    keys, key_scales = quantise(prefix.keys, along=2)
+    values, value_scales = quantise(prefix.values, along=3)
+    return {"keys": keys, "key_scales": key_scales, "values": values, "value_scales": value_scales}
+
+
+def _restored(tensors: Mapping[str, torch.Tensor], query_offset: int) -> KVPrefix:
+    return KVPrefix(
+        tensors["keys"] * tensors["key_scales"],
+        tensors["values"] * tensors["value_scales"],
+        query_offset,
+    )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
+from cartridges.progress import relay
 from cartridges.references import References, collect_references
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
@@ -55,20 +56,18 @@ def match_prefix(
     The question stays at its original position (`query_offset` of the context).
     """
     reading = collect_references(model, context, turns, settings.queries, settings.seed)
-    references = yield from _scaled(reading, 0.3)
-    layers, kv_heads, rows, dim = context.keys.shape
-    length = min(length, rows)
+    references = yield from relay(reading, lambda share: 0.3 * share)
+    layers, kv_heads, tokens, dim = context.keys.shape
+    length = min(length, tokens)
     keys = context.keys.new_empty(layers, kv_heads, length, dim)
     values = torch.empty_like(keys)
     for layer, own in enumerate(references):
         # Cloned outside inference mode: autograd refuses tensors that were made inside it.
         whole = context.keys[layer].float().clone(), context.values[layer].float().clone()
-        targets = outputs_in_blocks(own, *whole)
+        targets, importance = attend(own, *whole)
         fitted = [
-            fit_head(
-                own.head(head), targets[head], whole[0][head], whole[1][head], length, settings
-            )
-            for head in range(kv_heads)
+            fit_head(own.head(head), targets[head], importance[head], *rows, length, settings)
+            for head, rows in enumerate(zip(*whole, strict=True))
         ]
         start = torch.stack([one[0] for one in fitted]), torch.stack([one[1] for one in fitted])
         keys[layer], values[layer] = refine(own, targets, *start, settings, layer)
@@ -80,6 +79,7 @@ def match_prefix(
 def fit_head(
     references: References,
     targets: torch.Tensor,
+    importance: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     length: int,
@@ -87,11 +87,14 @@ def fit_head(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The keys kept of one head, in order, and their refitted values, both [length, dim].
 
-    `references` are the head's, `targets` [R, dim] the outputs to be matched, `keys` and `values`
-    [tokens, dim]. Rows are chosen by root mean square attention; values solve ridge least squares of
-    what the prefix has to add to the query's own conversation, pulled towards the original values.
+    `references` are the head's, `targets` [R, dim] the outputs to be matched, `importance` [tokens] the
+    squared attention that falls on each row of `keys` and `values` [tokens, dim]. The most important
+    rows are kept; values solve ridge least squares of what the prefix has to add to the query's own
+    conversation, pulled towards the original values.
     """
-    kept = _most_attended(references, keys, length, settings.forced)
+    ranked = importance.clone()
+    ranked[: min(settings.forced, length)] = torch.inf  # topk breaks ties as it likes
+    kept = ranked.topk(length).indices.sort().values
     shares, own = references.shares(keys[None, kept])
     small, missing = shares[0], targets - own[0] * references.found[0]
     gram = small.T @ small
@@ -138,43 +141,21 @@ def refine(
 
 
 @torch.no_grad()
-def outputs_in_blocks(
+def attend(
     references: References, keys: torch.Tensor, values: torch.Tensor
-) -> torch.Tensor:
-    """`References.outputs` over many keys, some rows at once: [kv_heads, R, dim]."""
-    total = references.queries.shape[1]
-    return torch.cat(
-        [
-            references.take(slice(start, start + _ROWS)).outputs(keys, values)
-            for start in range(0, total, _ROWS)
-        ],
-        dim=1,
-    )
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention to a whole context, some reference rows at once: the outputs [kv_heads, R, dim], and
+    what falls on each row of `keys`, squared and summed, [kv_heads, tokens].
+    """
+    outputs, importance = [], torch.zeros(keys.shape[:2], device=keys.device)
+    for start in range(0, references.queries.shape[1], _ROWS):
+        block = references.take(slice(start, start + _ROWS))
+        shares, own = block.shares(keys)
+        outputs.append(shares @ values + own * block.found)
+        importance += shares.square().sum(dim=1)
+    return torch.cat(outputs, dim=1), importance
 
 
 def truncate_prefix(context: KVPrefix, length: int) -> KVPrefix:
     """The first rows as they are: the paper's own start, and the one to beat."""
     return context.head(min(length, context.length))
-
-
-def _most_attended(
-    references: References, keys: torch.Tensor, length: int, forced: int
-) -> torch.Tensor:
-    """Numbers of the rows that attention falls on most, in order; the first ones always."""
-    importance = torch.zeros(len(keys), device=keys.device)
-    for start in range(0, references.queries.shape[1], _ROWS):
-        shares, _ = references.take(slice(start, start + _ROWS)).shares(keys[None])
-        importance += shares[0].square().sum(dim=0)
-    importance[: min(forced, length)] = torch.inf  # topk breaks ties as it likes
-    return importance.topk(length).indices.sort().values
-
-
-def _scaled(
-    work: Generator[float, None, list[References]], share: float
-) -> Generator[float, None, list[References]]:
-    try:
-        while True:
-            yield share * next(work)
-    except StopIteration as end:
-        found: list[References] = end.value
-        return found

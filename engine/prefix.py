@@ -3,7 +3,7 @@
 The only file that knows transformers' cache classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,7 @@ class KVPrefix:
 
 def save_prefix(prefix: KVPrefix, path: Path) -> None:
     """Writes the prefix as one safetensors file."""
-    tensors = {"keys": prefix.keys.contiguous().cpu(), "values": prefix.values.contiguous().cpu()}
-    save_file(tensors, path, metadata={"query_offset": str(prefix.query_offset)})
+    save_tensors({"keys": prefix.keys, "values": prefix.values}, prefix.query_offset, path)
 
 
 def load_prefix(path: Path) -> KVPrefix:
@@ -71,16 +70,40 @@ def load_prefix(path: Path) -> KVPrefix:
     Raises:
         PrefixMismatchError: the file lacks tensors or metadata, or holds values that are not finite.
     """
+    tensors, offset = load_tensors(path, {"keys", "values"})
+    prefix = KVPrefix(tensors["keys"], tensors["values"], offset)
+    check_finite(prefix, path)
+    return prefix
+
+
+def save_tensors(tensors: Mapping[str, torch.Tensor], query_offset: int, path: Path) -> None:
+    """Writes what a prefix is kept as, in whatever form, with its question's place."""
+    save_file(
+        {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
+        path,
+        metadata={"query_offset": str(query_offset)},
+    )
+
+
+def load_tensors(path: Path, names: Set[str]) -> tuple[dict[str, torch.Tensor], int]:
+    """Reads what `save_tensors` wrote under just these names: the tensors and the question's place.
+
+    Raises:
+        PrefixMismatchError: the file lacks tensors or metadata.
+    """
     with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if set(file.keys()) != {"keys", "values"} or not metadata.get("query_offset", "").isdigit():
+        offset = (file.metadata() or {}).get("query_offset", "")
+        if set(file.keys()) != names or not offset.isdigit():
             raise PrefixMismatchError(f"{path.name} is no KV prefix; build the cartridge again")
-        keys, values = file.get_tensor("keys"), file.get_tensor("values")
-    if not (torch.isfinite(keys).all() and torch.isfinite(values).all()):
+        return {name: file.get_tensor(name) for name in names}, int(offset)
+
+
+def check_finite(prefix: KVPrefix, path: Path) -> None:
+    """Raises PrefixMismatchError where a prefix read from a file holds values that are not finite."""
+    if not (torch.isfinite(prefix.keys).all() and torch.isfinite(prefix.values).all()):
         raise PrefixMismatchError(
             f"{path.name} holds values that are not finite; build the cartridge again"
         )
-    return KVPrefix(keys, values, int(metadata["query_offset"]))
 
 
 class GrowingLayer(DynamicLayer):

@@ -4,8 +4,6 @@ Rotary attention sees only how far a key lies behind a query (Su et al. 2021, eq
 all turned by the same number of positions serve a question that moved as far.
 """
 
-from collections.abc import Sequence
-
 import torch
 
 from engine.errors import ModelUnsupportedError
@@ -52,17 +50,17 @@ def check_movable(model: LanguageModel) -> None:
     Raises:
         ModelUnsupportedError: angles that grow with the text, or keys that are turned another way.
     """
-    kind = (getattr(model.network.config, "rope_parameters", None) or {}).get("rope_type")
-    if kind in _GROWING or not _turns_like_the_model(model, model.encode("a")):
+    if model.rope.get("rope_type") in _GROWING or not _turns_like(model):
         raise ModelUnsupportedError(
             f"{model.name} does not turn its keys by halves at constant rates, so its prefixes "
             "cannot be moved to other positions; use them where they were trained"
         )
 
 
-def _turns_like_the_model(model: LanguageModel, ids: Sequence[int]) -> bool:
+def _turns_like(model: LanguageModel) -> bool:
     if not hasattr(getattr(model.network.model, "rotary_emb", None), "inv_freq"):
         return False
-    near, far = (model.tap(ids[:1], [0], start).keys[0] for start in (0, _PROBE_SHIFT))
+    one = model.encode("a")[:1]
+    near, far = (model.tap(one, [0], start).keys[0] for start in (0, _PROBE_SHIFT))
     moved = turn_keys(model, near, _PROBE_SHIFT)
     return torch.allclose(moved.float(), far.float(), rtol=0.02, atol=0.02 * float(far.abs().max()))

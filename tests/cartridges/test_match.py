@@ -8,9 +8,9 @@ from lesson_room import finish, make_lessons, read_context
 
 from cartridges.match import (
     MatchSettings,
+    attend,
     fit_head,
     match_prefix,
-    outputs_in_blocks,
     refine,
     truncate_prefix,
 )
@@ -33,6 +33,19 @@ def random_head(seed: int = 0) -> tuple[References, torch.Tensor, torch.Tensor, 
     )
     keys, values = torch.randn(2, 60, 16, generator=chance)
     return references, references.outputs(keys[None], values[None])[0], keys, values
+
+
+def fit(
+    references: References,
+    targets: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    length: int,
+    settings: MatchSettings,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The head fitted with the importance that its own attention gives."""
+    _, importance = attend(references, keys[None], values[None])
+    return fit_head(references, targets, importance[0], keys, values, length, settings)
 
 
 def turns_of(model: LanguageModel, count: int = 10) -> list[Turn]:
@@ -97,7 +110,7 @@ def test_a_match_longer_than_the_context_is_as_long_as_the_context(model: Langua
 @pytest.mark.parametrize("ridge", [1e-3, 0.5])
 def test_values_solve_the_ridge_system(ridge: float) -> None:
     references, targets, keys, values = random_head()
-    kept, fitted = fit_head(references, targets, keys, values, 12, replace(CLOSED, ridge=ridge))
+    kept, fitted = fit(references, targets, keys, values, 12, replace(CLOSED, ridge=ridge))
 
     shares, own = references.shares(kept[None])
     small, missing = shares[0], targets - own[0] * references.found[0]
@@ -112,7 +125,7 @@ def test_values_solve_the_ridge_system(ridge: float) -> None:
 
 def test_the_first_rows_and_those_most_attended_to_are_kept_in_order() -> None:
     references, targets, keys, values = random_head()
-    kept, _ = fit_head(references, targets, keys, values, 12, CLOSED)
+    kept, _ = fit(references, targets, keys, values, 12, CLOSED)
 
     mass = references.shares(keys[None])[0][0].square().mean(dim=0)
     others = sorted(range(4, 60), key=lambda row: -float(mass[row]))[:8]
@@ -122,7 +135,7 @@ def test_the_first_rows_and_those_most_attended_to_are_kept_in_order() -> None:
 @pytest.mark.parametrize("length", [1, 2, 3, 4])
 def test_a_prefix_shorter_than_the_forced_rows_begins_at_the_beginning(length: int) -> None:
     references, targets, keys, values = random_head()
-    kept, _ = fit_head(references, targets, keys, values, length, CLOSED)
+    kept, _ = fit(references, targets, keys, values, length, CLOSED)
     assert torch.equal(kept, keys[:length])
 
 
@@ -142,7 +155,7 @@ def test_a_match_gives_the_contexts_attention_better_than_truncation_and_refined
 
 def test_refinement_leaves_the_sink_and_what_it_was_given(model: LanguageModel) -> None:
     references, targets, keys, values = random_head()
-    kept, fitted = (part[None] for part in fit_head(references, targets, keys, values, 12, CLOSED))
+    kept, fitted = (part[None] for part in fit(references, targets, keys, values, 12, CLOSED))
     before = kept.clone(), fitted.clone()
     settings = replace(REFINED, frozen=2)
     moved = refine(references, targets[None], kept, fitted, settings)
@@ -167,4 +180,4 @@ def test_outputs_in_blocks_are_the_outputs(
 ) -> None:
     references, targets, keys, values = random_head()
     monkeypatch.setattr("cartridges.match._ROWS", 64)
-    torch.testing.assert_close(outputs_in_blocks(references, keys[None], values[None])[0], targets)
+    torch.testing.assert_close(attend(references, keys[None], values[None])[0][0], targets)
