@@ -164,6 +164,12 @@ class WindowShelf:
         )
 
 
+def delete_torn_windows(folder: Path) -> None:
+    """Removes what a killed writer left half-written; for when no writer is at work."""
+    for path in folder.glob("*/*/*.staging"):
+        path.unlink(missing_ok=True)
+
+
 def delete_unreferenced_windows(
     folder: Path, referenced: Set[str], grace_seconds: float = 3600.0
 ) -> int:

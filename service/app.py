@@ -78,7 +78,7 @@ class Service:
         admission = Admission(config.limits.max_queue)
         self.supervisor = WorkerSupervisor(config, jobs)
         artifacts = StoredArtifacts(layout, corpora, content)
-        artifacts.sweep()
+        artifacts.tidy()
         self.backend = Backend(
             corpora=corpora,
             uploads=Uploads(self._database, content, corpora, config.limits, layout.uploads),

@@ -2,7 +2,7 @@
 
 import shutil
 
-from retrieval.window_index import delete_unreferenced_windows
+from retrieval.window_index import delete_torn_windows, delete_unreferenced_windows
 from service.config import Layout
 from service.state.cartridge_shelf import CartridgeRecord
 from service.state.content import ContentStore
@@ -21,6 +21,11 @@ class StoredArtifacts:
         """Drops its catalog and cartridges, then windows and texts that nobody names any more."""
         for folder in (self._layout.catalogs, self._layout.cartridges):
             shutil.rmtree(folder / deleted.corpus_id, ignore_errors=True)
+        self.sweep()
+
+    def tidy(self) -> None:
+        """Removes what a killed worker left too; for the start, before there is a worker."""
+        delete_torn_windows(self._layout.windows)
         self.sweep()
 
     def sweep(self) -> None:

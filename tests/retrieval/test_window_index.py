@@ -23,6 +23,7 @@ from retrieval.window_index import (
     WindowReader,
     WindowRecord,
     WindowShelf,
+    delete_torn_windows,
     delete_unreferenced_windows,
 )
 from retrieval.windows import Window, WindowSize, cut_windows
@@ -214,6 +215,18 @@ def test_what_nobody_names_is_removed_once_its_grace_is_over(
         assert not shelf.holds("bb2")  # old, and nobody's
         assert shelf.holds("cc3")  # young
     assert list(tmp_path.rglob("*.staging")) == []
+
+
+def test_only_what_is_half_written_is_torn(
+    tmp_path: Path, reader: WindowReader, record: WindowRecord
+) -> None:
+    shelf = WindowShelf(tmp_path, reader.recipe)
+    shelf.put("aa1", record)
+    shelf.path("aa1").with_name("aa2.torn.staging").write_bytes(b"torn")
+
+    delete_torn_windows(tmp_path)
+
+    assert [path.stem for path in tmp_path.rglob("*") if path.is_file()] == ["aa1"]
 
 
 def test_a_model_without_calibration_is_asked_at_all_heads_of_its_middle(

@@ -123,6 +123,8 @@ def test_a_job_goes_on_after_its_server_was_killed(
         worker = first.worker()
         first.process.kill()
         until(lambda: not is_running(worker), "the end of the orphaned worker")
+        record = next((first.data / "windows").rglob("*.safetensors"))
+        record.with_suffix(".torn.staging").write_bytes(b"what it was writing as it died")
     with serving(tmp_path / "data", model_folder) as second:
         metrics = second.succeed(job).metrics
         if kind == "index":
