@@ -1,49 +1,51 @@
-"""Text to cartridge, read top to bottom: study, filter, start, distil, measure.
+"""Text to cartridge, read top to bottom: study, start, distil, measure.
 
 Every stage leaves what it made in the work folder, so a build that was killed goes on where it was.
 """
 
 import math
-import time
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from cartridges.checkpoint import Checkpoint
-from cartridges.conversations import (
-    Conversation,
-    append_conversations,
-    distinct,
-    read_conversations,
-)
-from cartridges.distil import DistilSettings, distil, mean_kl
-from cartridges.lessons import Lesson, load_lessons, read_lessons, save_lessons
-from cartridges.manifest import CartridgeError
-from cartridges.match import MatchSettings, match_prefix
-from cartridges.progress import relay
-from cartridges.self_study import StudySettings, choose_sentences, converse, recitations
+from cartridges.costs import Stopwatch, accounts
+from cartridges.curriculum import Curriculum
+from cartridges.distil import DistilSettings, distil
+from cartridges.general import general_lessons, load_questions
+from cartridges.int8 import rounded
+from cartridges.length import candidate_lengths, choose_length
+from cartridges.lessons import Lesson
+from cartridges.match import MatchSettings, match_prefix, renew_prefix, truncate_prefix
+from cartridges.progress import StageReport, relay
+from cartridges.quality import Yardstick, measure
+from cartridges.references import References, collect_references
+from cartridges.refresh import Base
+from cartridges.self_study import StudySettings
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix, load_prefix, save_prefix
 from engine.prompts import Prompter
+from engine.rotation import move_prefix
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """One cartridge's recipe. `prefix_tokens` 0 takes an eighth of the context, 16 at least."""
+    """One cartridge's recipe. `prefix_tokens` 0 reads the length off what several of them recover.
+
+    Eight bits are taken where they cost at most `int8_loss` of the recovered share.
+    """
 
     prefix_tokens: int = 0
     study: StudySettings = field(default_factory=StudySettings)
     match: MatchSettings = field(default_factory=MatchSettings)
     distil: DistilSettings = field(default_factory=DistilSettings)
     held_out: float = 0.15
-    seconds: float = 0.0  # wall-clock budget: distillation ends at it; 0 has no end
     least_held_out: int = 4
-
-    def length_for(self, context: int) -> int:
-        return min(context, self.prefix_tokens or max(16, round(context / 8)))
+    int8_loss: float = 0.01
+    seconds: float = 0.0  # wall-clock budget: distillation ends at it; 0 has no end
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +60,27 @@ class BuildReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Built:
-    """A finished prefix with what was measured of it."""
+    """A finished prefix with what was measured of it, and the lessons that it was made from."""
 
     prefix: KVPrefix
     metrics: dict[str, float]
-
-
-def recovered_share(kl: float, none: float) -> float:
-    """How much of the gap between no context and full context is closed: 1 - KL / KL without context.
-
-    Where the context changes nothing there is nothing to recover, and all of it is there.
-    """
-    return 1.0 - kl / none if none > 0.0 else 1.0
+    curves: dict[str, tuple[float, ...]]
+    in_int8: bool
+    train: tuple[Lesson, ...]
+    held_out: tuple[Lesson, ...]
 
 
 # Where each stage begins and ends in the progress of a whole build.
 _STAGES = {
     "study": (0.0, 0.3),
-    "read": (0.3, 0.5),
-    "quote": (0.5, 0.55),
-    "match": (0.55, 0.65),
+    "read": (0.3, 0.45),
+    "match": (0.45, 0.65),
     "distil": (0.65, 1.0),
 }
 
 
 class CartridgeBuilder:
-    """Builds one cartridge in `work`; `build` yields reports and returns the result."""
+    """Builds one prefix in `work`; `build` yields reports and returns the result."""
 
     def __init__(
         self,
@@ -91,11 +88,12 @@ class CartridgeBuilder:
         sentences: Sequence[str],
         work: Path,
         settings: BuildSettings,
+        base: Base | None = None,
     ) -> None:
         self.model, self.sentences, self.work, self.settings = model, sentences, work, settings
-        self.prompter = Prompter(model)
-        self._began = time.monotonic()
+        self.base, self.prompter = base, Prompter(model)
         work.mkdir(parents=True, exist_ok=True)
+        self._watch = Stopwatch(work / "seconds")
 
     def build(self) -> Generator[BuildReport, None, Built]:
         """Closing the generator stops the work and keeps its traces.
@@ -103,157 +101,169 @@ class CartridgeBuilder:
         Raises:
             CartridgeError: CARTRIDGE_CORPUS_TOO_SMALL where no conversation can be made of the text.
         """
-        self._began = time.monotonic()
-        yield self._report("study", 0.0, "reading the corpus")
+        yield self._report(StageReport("study", 0.0, "reading the corpus"))
         context = self.model.prefill(self.prompter.context_ids(self.sentences))
-        lessons = yield from self._lessons(context)
+        lessons = yield from self._staged(self._curriculum().lessons(context))
         train, held_out = self._split(lessons)
-        start = yield from self._start(context, train)
-        prefix = yield from self._distil(start, train, held_out)
-        metrics = self._measure(prefix, start, held_out) | {
-            "conversations": float(len(lessons)),
-            "context_tokens": float(context.length),
-            "compression": context.length / prefix.length,
-            "build_seconds": time.monotonic() - self._began,
-        }
-        yield self._report("distil", 1.0, "built", metrics)
-        return Built(prefix, metrics)
+        scale = Yardstick.of(self.model, held_out)
+        start, sizes = yield from self._start(context, train, scale)
+        prefix, trained = yield from self._distil(start, train, scale)
+        metrics, in_int8 = self._measure(prefix, start, context, scale)
+        metrics |= accounts(
+            self.model, self.sentences, context.length, lessons, trained, self._watch.seconds
+        )
+        metrics["compression"] = context.length / prefix.length
+        yield self._report(StageReport("distil", 1.0, "built", metrics))
+        curves = sizes | (_curves(trained, scale) if trained else {})
+        return Built(prefix, metrics, curves, in_int8, tuple(train), tuple(held_out))
 
-    def _lessons(self, context: KVPrefix) -> Generator[BuildReport, None, list[Lesson]]:
-        """Conversations that the corpus explains; where self-study yields few, quotations too."""
-        stored = load_lessons(self.work, self.model)
-        if stored is not None:
-            return stored
-        settings = self.settings.study
-        found = yield from self._study()
-        lessons = yield from self._read("read", found, context)
-        kept = [x for x in lessons if x.conversation.gain >= settings.gain]
-        wanted = settings.count_for(len(self.sentences))
-        if len(kept) < max(8, wanted // 4):
-            quoted = recitations(self.sentences, wanted - len(kept), settings.seed)
-            kept += yield from self._read("quote", quoted, context)
-        if not kept:
-            raise CartridgeError(
-                "CARTRIDGE_CORPUS_TOO_SMALL",
-                "the corpus holds nothing to learn: no sentence of six words, and nothing that the "
-                "model could ask about",
-            )
-        save_lessons(self.work, kept)
-        return kept
-
-    def _study(self) -> Generator[BuildReport, None, list[Conversation]]:
-        """Self-study, written as it goes; a line in `batches` says that its batch is whole."""
-        raw, marks = self.work / "conversations.jsonl", self.work / "batches"
-        settings = self.settings.study
-        wanted = settings.count_for(len(self.sentences))
-        chosen = choose_sentences(self.sentences, wanted, settings.seed)
-        done = marks.stat().st_size if marks.exists() else 0
-        began, first = time.monotonic(), done
-        total = math.ceil(len(chosen) / settings.batch)
-        studying = converse(self.model, self.sentences, chosen, settings, done)
-        for batch in studying if done < total else ():
-            append_conversations(raw, batch)
-            with marks.open("a") as file:
-                file.write(".")
-            done += 1
-            pace = (time.monotonic() - began) / (done - first)
-            metrics = {"seconds_left": pace * (total - done)}
-            yield self._report("study", done / total, "self-study", metrics)
-        return distinct(read_conversations(raw))
-
-    def _read(
-        self, stage: str, conversations: Sequence[Conversation], context: KVPrefix
-    ) -> Generator[BuildReport, None, list[Lesson]]:
-        if not conversations:
-            return []
-        reading = read_lessons(self.model, conversations, context)
-        lessons = yield from self._progress(stage, "the teacher reads", reading)
-        return lessons
+    def _curriculum(self) -> Curriculum:
+        about = self.base.changed if self.base else range(len(self.sentences))
+        known = self.base.known if self.base else ()
+        return Curriculum(self.model, self.sentences, self.work, self.settings.study, about, known)
 
     def _split(self, lessons: Sequence[Lesson]) -> tuple[list[Lesson], list[Lesson]]:
-        """Every n-th conversation is held out; they come in seeded order already."""
+        """Every n-th conversation is held out, of what the model wrote where that is enough."""
         wanted = max(self.settings.least_held_out, round(len(lessons) * self.settings.held_out))
-        every = max(2, len(lessons) // wanted)
-        held_out = [lesson for i, lesson in enumerate(lessons) if i % every == every - 1]
-        train = [lesson for i, lesson in enumerate(lessons) if i % every != every - 1]
-        return train, held_out or train[:1]
+        written = [i for i, x in enumerate(lessons) if not x.conversation.is_quoted]
+        pool = written if len(written) >= 4 * wanted else range(len(lessons))
+        every = max(2, len(pool) // wanted)
+        chosen = {number for place, number in enumerate(pool) if place % every == every - 1}
+        train = [lesson for i, lesson in enumerate(lessons) if i not in chosen]
+        return train, [lessons[i] for i in sorted(chosen)] or train[:1]
 
     def _start(
-        self, context: KVPrefix, train: Sequence[Lesson]
-    ) -> Generator[BuildReport, None, KVPrefix]:
+        self, context: KVPrefix, train: Sequence[Lesson], scale: Yardstick
+    ) -> Generator[BuildReport, None, tuple[KVPrefix, dict[str, tuple[float, ...]]]]:
+        """The closed form, and what other lengths would recover where the length was not given."""
         path = self.work / "start.safetensors"
         if path.exists():
-            return load_prefix(path).to(self.model.device, self.model.dtype)
-        length = self.settings.length_for(context.length)
+            return load_prefix(path).to(self.model.device, self.model.dtype), {}
+        settings = self.settings.match
         turns = [lesson.turn for lesson in train]
-        steps = match_prefix(self.model, context, turns, length, self.settings.match)
-        start = yield from self._progress("match", "closed-form start", steps)
+        reading = collect_references(self.model, context, turns, settings.queries, settings.seed)
+        references = yield from self._matching("collecting queries", 0.0, 0.3, reading)
+        sizes: dict[str, tuple[float, ...]] = {}
+        if self.base:
+            old = move_prefix(self.model, self.base.prefix, context.query_offset)
+            work = renew_prefix(context, references, old, settings)
+        else:
+            length, sizes = yield from self._length(context, references, scale)
+            work = match_prefix(context, references, length, settings)
+        start = yield from self._matching("matching attention", 0.6, 1.0, work)
         staging = path.with_suffix(".staging")
         save_prefix(start, staging)
         staging.replace(path)
-        return start
+        return start, sizes
+
+    def _length(
+        self, context: KVPrefix, references: Sequence[References], scale: Yardstick
+    ) -> Generator[BuildReport, None, tuple[int, dict[str, tuple[float, ...]]]]:
+        if self.settings.prefix_tokens:
+            return self.settings.prefix_tokens, {}
+        closed = self.settings.match.closed_form()
+        lengths, recovered = candidate_lengths(context.length), dict[int, float]()
+        for place, length in enumerate(lengths):
+            low, high = (0.3 + 0.3 * (place + i) / len(lengths) for i in (0, 1))
+            work = match_prefix(context, references, length, closed)
+            prefix = yield from self._matching(f"trying {length} tokens", low, high, work)
+            recovered[length] = scale.recovered(measure(self.model, scale.lessons, prefix))
+        curves = {
+            "length": tuple(float(length) for length in lengths),
+            "length_recovered": tuple(recovered.values()),
+        }
+        return choose_length(recovered), curves
 
     def _distil(
-        self, start: KVPrefix, train: list[Lesson], held_out: list[Lesson]
-    ) -> Generator[BuildReport, None, KVPrefix]:
-        if self.settings.distil.steps == 0:
-            return start
-        path = self.work / "checkpoint.safetensors"
-        resumed = Checkpoint.load(path, self.model.device)
-        none, steps = mean_kl(self.model, held_out, None), self.settings.distil.steps
-        recovered = recovered_share(mean_kl(self.model, held_out, start), none)
-        began, first, tokens = time.monotonic(), resumed.step if resumed else 0, 0
+        self, start: KVPrefix, train: list[Lesson], scale: Yardstick
+    ) -> Generator[BuildReport, None, tuple[KVPrefix, Checkpoint | None]]:
+        settings, path = self.settings.distil, self.work / "checkpoint.safetensors"
+        last = Checkpoint.load(path, self.model.device)
+        if settings.steps == 0:
+            return start, None
+        questions = load_questions()[
+            : math.ceil(settings.steps * settings.batch * settings.general)
+        ]
         training = distil(
-            self.model, start, train, held_out, self.settings.distil, resumed, self._is_over
-        )
+            self.model, start, train, scale.lessons, settings, last, self._is_over,
+            general_lessons(self.model, questions) if questions else (),
+        )  # fmt: skip
+        began, first = self._watch.seconds, last.step if last else 0
         try:
             while True:
-                report, checkpoint = next(training)
+                report, last = next(training)
                 if report.held_out is not None:
-                    recovered = recovered_share(checkpoint.best_kl, none)
-                    checkpoint.save(path)
-                tokens += report.tokens
-                pace = (time.monotonic() - began) / (report.step - first)
+                    last.save(path)
+                pace = (self._watch.seconds - began) / (report.step - first)
                 metrics = {
                     "step": float(report.step),
-                    "steps": float(steps),
+                    "steps": float(settings.steps),
                     "loss": report.loss,
-                    "recovered": recovered,
-                    "tokens_per_second": tokens / (time.monotonic() - began),
-                    "seconds_left": pace * (steps - report.step),
+                    "recovered": 1.0 - last.best_kl / scale.none.kl if scale.none.kl else 1.0,
+                    "tokens_per_second": report.tokens / pace if pace else 0.0,
+                    "seconds_left": pace * (settings.steps - report.step),
                 }
-                yield self._report("distil", report.step / steps, "distilling", metrics)
+                share = report.step / settings.steps
+                yield self._report(StageReport("distil", share, "distilling", metrics))
         except StopIteration as end:
             best: KVPrefix = end.value
-            return best
+            return best, last
 
     def _is_over(self) -> bool:
-        spent = time.monotonic() - self._began
-        return bool(self.settings.seconds) and spent > self.settings.seconds
+        return 0 < self.settings.seconds < self._watch.seconds
 
     def _measure(
-        self, prefix: KVPrefix, start: KVPrefix, held_out: list[Lesson]
-    ) -> dict[str, float]:
-        none = mean_kl(self.model, held_out, None)
-        return {
-            "held_out_kl_none": none,
-            "recovered": recovered_share(mean_kl(self.model, held_out, prefix), none),
-            "recovered_start": recovered_share(mean_kl(self.model, held_out, start), none),
-            "held_out": float(len(held_out)),
-        }
+        self, prefix: KVPrefix, start: KVPrefix, context: KVPrefix, scale: Yardstick
+    ) -> tuple[dict[str, float], bool]:
+        """What every rung of the ladder recovers, and whether the prefix may be kept in eight bits."""
 
-    def _progress(
-        self, stage: str, message: str, work: Generator[float, None, T]
+        def recovered(one: KVPrefix) -> float:
+            return scale.recovered(measure(self.model, scale.lessons, one))
+
+        quality, small = measure(self.model, scale.lessons, prefix), recovered(rounded(prefix))
+        whole = scale.recovered(quality)
+        metrics = {
+            "held_out": float(len(scale.lessons)),
+            "held_out_kl_none": scale.none.kl,
+            "recovered_truncate": recovered(truncate_prefix(context, prefix.length)),
+            "recovered_start": recovered(start),
+            "recovered": whole,
+            "recovered_nll": scale.recovered_nll(quality),
+            "recovered_int8": small,
+        }
+        return metrics, whole - small <= self.settings.int8_loss
+
+    def _matching(
+        self, message: str, low: float, high: float, work: Generator[float, None, T]
     ) -> Generator[BuildReport, None, T]:
-        result = yield from relay(work, lambda share: self._report(stage, share, message))
+        def told(share: float) -> BuildReport:
+            return self._report(StageReport("match", low + (high - low) * share, message))
+
+        result = yield from relay(work, told)
         return result
 
-    def _report(
-        self, stage: str, share: float, message: str, metrics: dict[str, float] | None = None
-    ) -> BuildReport:
-        low, high = _STAGES[stage]
-        return BuildReport(stage, low + (high - low) * share, message, metrics or {})
+    def _staged(self, work: Generator[StageReport, None, T]) -> Generator[BuildReport, None, T]:
+        result = yield from relay(work, self._report)
+        return result
+
+    def _report(self, report: StageReport) -> BuildReport:
+        self._watch.keep()
+        low, high = _STAGES[report.stage]
+        share = low + (high - low) * report.share
+        return BuildReport(report.stage, share, report.message, report.metrics)
 
     def recipe(self) -> dict[str, object]:
         """The settings as they go into the manifest."""
         return asdict(self.settings)
+
+
+def _curves(trained: Checkpoint, scale: Yardstick) -> dict[str, tuple[float, ...]]:
+    """Training loss of every step, and what was recovered at every measurement."""
+    measured = [(step, kl) for step, kl in trained.measured()]
+    return {
+        "loss": trained.losses(),
+        "measured_at": tuple(float(step) for step, _ in measured),
+        "recovered": tuple(
+            1.0 - kl / scale.none.kl if scale.none.kl else 1.0 for _, kl in measured
+        ),
+    }

@@ -7,33 +7,59 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+_TENSORS = ("change", "mean", "square", "best", "curve")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """State after `step` steps: trained values, Adam's moments, and the best values so far."""
+    """State after `step` steps: what is trained, Adam's moments, and the best so far.
+
+    `stale` counts the measurements since then. `curve` is [step, 3]: loss, held-out KL or NaN where it
+    was not measured, and tokens read, of every step.
+    """
 
     step: int
-    values: torch.Tensor
+    change: torch.Tensor
     mean: torch.Tensor
     square: torch.Tensor
     best: torch.Tensor
+    curve: torch.Tensor
     best_kl: float
+    stale: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the student has read."""
+        return int(self.curve[:, 2].sum())
+
+    def losses(self) -> tuple[float, ...]:
+        return tuple(self.curve[:, 0].tolist())
+
+    def measured(self) -> list[tuple[int, float]]:
+        """Steps behind which held-out KL was measured, and what it was."""
+        steps = torch.nonzero(~self.curve[:, 1].isnan())[:, 0].tolist()
+        return [(step + 1, float(self.curve[step, 1])) for step in steps]
 
     @classmethod
     def take(
         cls,
         step: int,
         optimizer: torch.optim.Optimizer,
-        values: torch.Tensor,
+        change: torch.Tensor,
         best: torch.Tensor,
+        curve: torch.Tensor,
         best_kl: float,
+        stale: int,
     ) -> "Checkpoint":
-        state = optimizer.state[values]
-        return cls(step, values.detach(), state["exp_avg"], state["exp_avg_sq"], best, best_kl)
+        state = optimizer.state[change]
+        moments = state["exp_avg"], state["exp_avg_sq"]
+        return cls(step, change.detach(), *moments, best, curve, best_kl, stale)
 
-    def restore(self, optimizer: torch.optim.Optimizer, values: torch.Tensor) -> None:
-        """Gives Adam its moments and step count back."""
-        optimizer.state[values] = {
+    @torch.no_grad()
+    def restore(self, optimizer: torch.optim.Optimizer, change: torch.Tensor) -> None:
+        """Gives the trained tensor its entries back, and Adam its moments and step count."""
+        change.copy_(self.change)
+        optimizer.state[change] = {
             "step": torch.tensor(float(self.step)),
             "exp_avg": self.mean.clone(),
             "exp_avg_sq": self.square.clone(),
@@ -41,17 +67,15 @@ class Checkpoint:
 
     def save(self, path: Path) -> None:
         """Replaces the file as a whole."""
-        tensors = {
-            "values": self.values,
-            "mean": self.mean,
-            "square": self.square,
-            "best": self.best,
-        }
         staging = path.with_suffix(".staging")
         save_file(
-            {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
+            {name: getattr(self, name).contiguous().cpu() for name in _TENSORS},
             staging,
-            metadata={"step": str(self.step), "best_kl": repr(self.best_kl)},
+            metadata={
+                "step": str(self.step),
+                "best_kl": repr(self.best_kl),
+                "stale": str(self.stale),
+            },
         )
         staging.replace(path)
 
@@ -61,7 +85,11 @@ class Checkpoint:
         if not path.exists():
             return None
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            names = ("values", "mean", "square", "best")
-            values, mean, square, best = (file.get_tensor(name).to(device) for name in names)
-        return cls(int(metadata["step"]), values, mean, square, best, float(metadata["best_kl"]))
+            said = file.metadata()
+            tensors = {name: file.get_tensor(name).to(device) for name in _TENSORS}
+        return cls(
+            step=int(said["step"]),
+            best_kl=float(said["best_kl"]),
+            stale=int(said["stale"]),
+            **tensors,
+        )

@@ -1,4 +1,4 @@
-"""Self-study conversations: one question and one answer about one sentence of a corpus."""
+"""Self-study conversations: one request and one answer about one passage of a corpus."""
 
 import json
 import re
@@ -6,22 +6,31 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cartridges.seeds import Seed
 from engine.prompts import Prompter
 from engine.scoring import Turn
 
+RECITATION, MENTION = "recitation", "mention"  # kinds that only quote the corpus
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """`sentence` is the number of the corpus sentence that it is about. `gain` is by how many nats a
-    token the corpus in context lowers the model's loss on the answer; it is 0 until measured.
+    """`sentence` is the number of the corpus sentence that its passage begins with, `kind` the seed that
+    it was made from. `gain` is by how many nats a token the corpus in context lowers the model's loss on
+    the answer; it is 0 until measured.
     """
 
     sentence: int
     question: str
     answer: str
     gain: float = 0.0
+    kind: str = "question"
+
+    @property
+    def is_quoted(self) -> bool:
+        """Whether no model wrote it."""
+        return self.kind in (RECITATION, MENTION)
 
     def turn(self, prompter: Prompter) -> Turn:
         """The token ids behind a prefix: question, answer, and the token that ends the answer."""
@@ -33,18 +42,33 @@ class Conversation:
         )
 
 
-def parse_completion(sentence: int, text: str, source: str) -> Conversation | None:
-    """The conversation in "question / Answer: answer", or None where there is no sound one.
+@dataclass(frozen=True, slots=True)
+class Studied:
+    """A conversation with the sentence that it is about, as a finished cartridge keeps it."""
 
-    Sound: a question that asks, an answer with words, and no number that the sentence lacks.
+    conversation: Conversation
+    sentence: str
+
+
+def parse_completion(seed: Seed, sentence: int, text: str, source: str) -> Conversation | None:
+    """The conversation in "request / Answer: answer", or None where there is no sound one."""
+    request, _, answer = text.partition("Answer:")
+    return sound(seed, sentence, request, answer, source)
+
+
+def sound(seed: Seed, sentence: int, request: str, answer: str, source: str) -> Conversation | None:
+    """The conversation, or None where it is unsound.
+
+    Sound: a request with words (a question asks), an answer with words, and no number that the passage
+    `source` lacks: models invent most of theirs.
     """
-    question, mark, answer = text.partition("Answer:")
-    question, answer = " ".join(question.split()), " ".join(answer.split())
-    if not mark or not question.endswith("?") or not 1 <= len(answer.split()) <= 60:
+    request, answer = " ".join(request.split()), " ".join(answer.split())
+    asks = request.endswith("?") if seed.name == "question" else len(request.split()) >= 3
+    if not asks or not 1 <= len(answer.split()) <= 60:
         return None
-    if set(_NUMBER.findall(f"{question} {answer}")) - set(_NUMBER.findall(source)):
+    if set(_NUMBER.findall(f"{request} {answer}")) - set(_NUMBER.findall(source)):
         return None
-    return Conversation(sentence, question, answer)
+    return Conversation(sentence, request, answer, kind=seed.name)
 
 
 def recitation(sentence: int, text: str) -> Conversation | None:
@@ -54,7 +78,19 @@ def recitation(sentence: int, text: str) -> Conversation | None:
         return None
     start = " ".join(words[: max(3, len(words) // 3)])
     question = f'How does the sentence that begins "{start}" go on?'
-    return Conversation(sentence, question, " ".join(words))
+    return Conversation(sentence, question, " ".join(words), kind=RECITATION)
+
+
+def mention(sentence: int, text: str) -> Conversation | None:
+    """Another that needs none: what is said of the names in the sentence, or of how it begins?"""
+    words = text.split()
+    if len(words) < 5:
+        return None
+    names = [word.strip(".,;:()\"'") for word in words[1:] if word[:1].isupper()]
+    subject = " and ".join(dict.fromkeys(names[:2])) or " ".join(words[:4])
+    return Conversation(
+        sentence, f"What does the text say about {subject}?", " ".join(words), kind=MENTION
+    )
 
 
 def distinct(conversations: Iterable[Conversation]) -> list[Conversation]:
@@ -78,6 +114,18 @@ def read_conversations(path: Path) -> list[Conversation]:
     """What was written, without a last line that a kill tore."""
     lines = _whole_lines(path).decode().split("\n")
     return [Conversation(**json.loads(line)) for line in lines if line]
+
+
+def write_studied(path: Path, studied: Sequence[Studied]) -> None:
+    """One JSON line each."""
+    lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in studied]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def read_studied(path: Path) -> list[Studied]:
+    """What `write_studied` wrote."""
+    found = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
+    return [Studied(Conversation(**one["conversation"]), one["sentence"]) for one in found]
 
 
 def _whole_lines(path: Path) -> bytes:

@@ -1,7 +1,8 @@
 """Context distillation (Eyuboglu et al. 2025, eq. 2): the prefix learns the teacher's distribution.
 
-From a closed-form start the gentle way wins (FINDINGS): values only, full-vocabulary KL, a small rate,
-clipping, a frozen sink row, and the best checkpoint by held-out KL, with the start as the one to beat.
+Keys and values are trained in deviations of what they are, in float32, so that one rate fits all layers.
+From a closed-form start the gentle way wins (FINDINGS): full-vocabulary KL, a small rate, clipping, a
+frozen sink row, and the best checkpoint by held-out KL, with the start as the one to beat.
 """
 
 import math
@@ -12,23 +13,32 @@ from dataclasses import dataclass
 import torch
 
 from cartridges.checkpoint import Checkpoint
-from cartridges.lessons import PACK_TOKENS, Lesson
+from cartridges.lessons import Lesson, pack_lessons
+from cartridges.quality import kl_rows, mean_kl, teacher_logits
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
-from engine.scoring import answer_logits, pack_by_tokens, project
+from engine.scoring import answer_logits
 
 
 @dataclass(frozen=True, slots=True)
 class DistilSettings:
-    """One step reads `batch` conversations; held-out KL is measured every `evaluate` steps."""
+    """One step reads `batch` conversations; held-out KL is measured every `evaluate` steps.
+
+    `rate` is in deviations of a KV head's values, `keys` the same of its keys as a share of `rate`; 0
+    trains values only. Training ends early once `patience` measurements in a row bring no better one
+    (0: never). `general` is the share of conversations about nothing in the corpus.
+    """
 
     steps: int = 24
     batch: int = 4
-    rate: float = 3e-3
+    rate: float = 0.01
+    keys: float = 1.0
     warmup: int = 4
     clip: float = 1.0
     frozen: int = 1  # rows that never change: the attention sink
     evaluate: int = 8
+    patience: int = 0
+    general: float = 0.03
     seed: int = 0
 
 
@@ -50,74 +60,84 @@ def distil(
     settings: DistilSettings,
     resumed: Checkpoint | None = None,
     is_over: Callable[[], bool] = lambda: False,
+    general: Sequence[Lesson] = (),
 ) -> Generator[tuple[StepReport, Checkpoint], None, KVPrefix]:
-    """Trains the values of `start`; yields after every step, returns the best prefix seen.
+    """Trains `start`; yields after every step, returns the best prefix seen.
 
     It ends early where `is_over` says so. A checkpoint resumes to the same result as an unbroken
     run: the order of conversations depends on the step alone.
     """
-    student = start.to(model.device, torch.float32)
-    values = (resumed.values if resumed else student.values[:, :, settings.frozen :]).clone()
-    values.requires_grad_(True)
-    # Cloned outside inference mode: autograd refuses tensors that were made inside it.
-    keys = student.keys.clone().to(model.dtype)
-    sink = student.values[:, :, : settings.frozen].clone()
-    optimizer = torch.optim.Adam([values], lr=settings.rate)
-    first, best, best_kl = 0, values.detach().clone(), math.inf
+    student = Student(start.to(model.device, torch.float32), settings, model.dtype)
+    optimizer = torch.optim.Adam([student.change], lr=settings.rate)
     if resumed:
-        first, best, best_kl = resumed.step, resumed.best, resumed.best_kl
-        resumed.restore(optimizer, values)
+        resumed.restore(optimizer, student.change)
+        first, best, best_kl, stale = resumed.step, resumed.best, resumed.best_kl, resumed.stale
+        curve = resumed.curve.cpu()
     else:
+        first, best, stale = 0, student.change.detach().clone(), 0
+        curve = torch.empty(0, 3, dtype=torch.float64)
         best_kl = mean_kl(model, held_out, start)
-
-    def prefix_of(part: torch.Tensor) -> KVPrefix:
-        joined = torch.cat([sink, part], dim=2).to(model.dtype)
-        return KVPrefix(keys, joined, start.query_offset)
-
     for step in range(first, settings.steps):
-        if is_over():
+        if is_over() or (settings.patience and stale >= settings.patience):
             break
         _set_rate(optimizer, step, settings)
-        batch = _batch(train, step, settings)
-        loss = _loss(model, batch, prefix_of(values))
+        batch = [*_batch(train, step, settings), *_general(general, step, settings)]
         optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([values], settings.clip)
+        loss = _descend(model, batch, student)
+        torch.nn.utils.clip_grad_norm_([student.change], settings.clip)
         optimizer.step()
         measured = None
         if (step + 1) % settings.evaluate == 0 or step + 1 == settings.steps:
-            measured = mean_kl(model, held_out, prefix_of(values.detach()))
+            measured = mean_kl(model, held_out, student.prefix(student.change.detach()))
+            stale += 1
             if measured < best_kl:
-                best, best_kl = values.detach().clone(), measured
+                best, best_kl, stale = student.change.detach().clone(), measured, 0
         tokens = sum(lesson.turn.length for lesson in batch)
-        report = StepReport(step + 1, float(loss.detach()), tokens, measured)
-        yield report, Checkpoint.take(step + 1, optimizer, values, best, best_kl)
-    return prefix_of(best)
+        row = [loss, math.nan if measured is None else measured, tokens]
+        curve = torch.cat([curve, torch.tensor([row], dtype=torch.float64)])
+        yield (
+            StepReport(step + 1, loss, tokens, measured),
+            Checkpoint.take(step + 1, optimizer, student.change, best, curve, best_kl, stale),
+        )
+    return student.prefix(best)
 
 
-@torch.inference_mode()
-def mean_kl(model: LanguageModel, lessons: Sequence[Lesson], prefix: KVPrefix | None) -> float:
-    """KL(teacher || model with `prefix`) averaged over answer tokens, in nats."""
-    total, count = 0.0, 0
-    by_turn = {id(lesson.turn): lesson for lesson in lessons}
-    for pack in pack_by_tokens([lesson.turn for lesson in lessons], PACK_TOKENS):
-        teacher = project(model, torch.cat([by_turn[id(turn)].states for turn in pack]))
-        kl = kl_rows(teacher, answer_logits(model, pack, prefix))
-        total, count = total + float(kl.sum()), count + len(kl)
-    return total / count
+class Student:
+    """A prefix in training: a start, and what is added to its keys and values, in deviations.
+
+    `change` is [2, layers, kv_heads, p, dim], keys first.
+    """
+
+    def __init__(self, start: KVPrefix, settings: DistilSettings, dtype: torch.dtype) -> None:
+        # Cloned outside inference mode: autograd refuses tensors that were made inside it.
+        self._start = torch.stack([start.keys, start.values]).clone()
+        self._scale = self._start.std(dim=(3, 4), keepdim=True).expand_as(self._start).clone()
+        self._scale[0] *= settings.keys
+        self._scale[:, :, :, : settings.frozen] = 0.0
+        self._offset, self._dtype = start.query_offset, dtype
+        self.change = torch.zeros_like(self._start, requires_grad=True)
+
+    def prefix(self, change: torch.Tensor) -> KVPrefix:
+        keys, values = (self._start + change * self._scale).to(self._dtype)
+        return KVPrefix(keys, values, self._offset)
 
 
-def kl_rows(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-    """KL(teacher || student) over the whole vocabulary, a row each: [rows, vocabulary] -> [rows]."""
-    log_teacher = torch.log_softmax(teacher, dim=-1)
-    log_student = torch.log_softmax(student, dim=-1)
-    return (log_teacher.exp() * (log_teacher - log_student)).sum(dim=-1)
-
-
-def _loss(model: LanguageModel, lessons: Sequence[Lesson], prefix: KVPrefix) -> torch.Tensor:
-    with torch.no_grad():
-        teacher = project(model, torch.cat([lesson.states for lesson in lessons]))
-    return kl_rows(teacher, answer_logits(model, [x.turn for x in lessons], prefix)).mean()
+def _descend(model: LanguageModel, lessons: Sequence[Lesson], student: Student) -> float:
+    """Gradients of the mean over rows, a conversation weighed by what the corpus adds to it; one pack
+    after the other, so that memory does not grow with the batch.
+    """
+    whole = sum(lesson.weight * len(lesson.turn.answer) for lesson in lessons)
+    total = 0.0
+    for pack in pack_lessons(lessons):
+        rows = kl_rows(
+            teacher_logits(model, pack),
+            answer_logits(model, [x.turn for x in pack], student.prefix(student.change)),
+        )
+        weights = torch.cat([rows.new_full((len(x.turn.answer),), x.weight) for x in pack])
+        loss = (rows * weights).sum() / whole
+        loss.backward()
+        total += float(loss.detach())
+    return total
 
 
 def _batch(lessons: Sequence[Lesson], step: int, settings: DistilSettings) -> list[Lesson]:
@@ -129,6 +149,14 @@ def _batch(lessons: Sequence[Lesson], step: int, settings: DistilSettings) -> li
         random.Random(settings.seed * 1_000_003 + epoch).shuffle(order)
         chosen.append(lessons[order[place]])
     return chosen
+
+
+def _general(lessons: Sequence[Lesson], step: int, settings: DistilSettings) -> list[Lesson]:
+    """The general conversations of a step, spread so that they are their share of all."""
+    if not lessons:
+        return []
+    before, behind = (int(i * settings.batch * settings.general) for i in (step, step + 1))
+    return [lessons[i % len(lessons)] for i in range(before, behind)]
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, step: int, settings: DistilSettings) -> None:

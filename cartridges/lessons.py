@@ -19,6 +19,10 @@ from engine.prompts import Prompter
 from engine.scoring import Turn, answer_nll, answer_states, pack_by_tokens, project
 
 PACK_TOKENS = 512  # conversation tokens read in one pass
+GENERAL = "general"  # the kind of a conversation about nothing in the corpus
+
+
+MOST_WEIGHT = 2.0  # nats a token: one conversation that the corpus explains wholly is no two
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +32,13 @@ class Lesson:
     conversation: Conversation
     turn: Turn
     states: torch.Tensor
+
+    @property
+    def weight(self) -> float:
+        """What it counts in training: by how much the corpus helps with it."""
+        if self.conversation.kind == GENERAL:
+            return 1.0
+        return min(MOST_WEIGHT, max(0.0, self.conversation.gain)) or 1e-3
 
 
 @torch.inference_mode()
@@ -57,6 +68,13 @@ def read_lessons(
             lessons.append(Lesson(replace(known, gain=gain), turn, part.clone()))
         yield len(lessons) / len(turns)
     return lessons
+
+
+def pack_lessons(lessons: Sequence[Lesson]) -> list[list[Lesson]]:
+    """Lessons in order, those together that are read in one pass."""
+    by_turn = {id(lesson.turn): lesson for lesson in lessons}
+    packs = pack_by_tokens([lesson.turn for lesson in lessons], PACK_TOKENS)
+    return [[by_turn[id(turn)] for turn in pack] for pack in packs]
 
 
 def save_lessons(folder: Path, lessons: Sequence[Lesson]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 
-FORMAT = 2
+FORMAT = 3
 INT8 = "int8"
 
 
@@ -31,6 +31,8 @@ class Part:
     query_offset: int  # logical position of the first token behind the prefix
     frozen: int = 0  # leading rows that training never changed: the attention sink
     windows: tuple[str, ...] = ()  # digests of the corpus' windows that it was made from
+    studied: str = ""  # the file of the conversations that it was made from
+    studied_sha256: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # a point an evaluation
 
@@ -96,6 +98,11 @@ class Manifest:
     def windows(self) -> frozenset[str]:
         """Digests of all windows that were studied."""
         return frozenset(digest for part in self.parts for digest in part.windows)
+
+    def part_of(self, window: str) -> int:
+        """The number of the part that knows a window; 0 where none does."""
+        known = (i for i, part in enumerate(self.parts) if window in part.windows)
+        return next(known, 0)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, sort_keys=True)

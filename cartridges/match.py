@@ -8,16 +8,13 @@ a few kept keys cannot say, moved ones can. No gradient goes through the model.
 """
 
 import math
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
-from cartridges.progress import relay
-from cartridges.references import References, collect_references
-from engine.model import LanguageModel
+from cartridges.references import References
 from engine.prefix import KVPrefix
-from engine.scoring import Turn
 
 _ROWS = 1024  # reference rows whose attention to the whole context is held at once
 
@@ -39,40 +36,78 @@ class MatchSettings:
     frozen: int = 1  # rows that refinement leaves: the attention sink
     seed: int = 0
 
+    def closed_form(self) -> "MatchSettings":
+        """The same without refinement."""
+        return replace(self, steps=0)
+
     def batch_for(self, length: int) -> int:
         """Rows a step for a prefix of `length` rows: beyond 128 of them a step costs no more."""
         return max(256, min(self.batch, self.batch * 128 // length))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """What attention to a whole context gives: outputs [kv_heads, R, dim], and what falls on each of its
+    rows, squared and summed, [kv_heads, tokens].
+    """
+
+    outputs: torch.Tensor
+    importance: torch.Tensor
+
+
 def match_prefix(
-    model: LanguageModel,
-    context: KVPrefix,
-    turns: Sequence[Turn],
-    length: int,
-    settings: MatchSettings,
+    context: KVPrefix, references: Sequence[References], length: int, settings: MatchSettings
 ) -> Generator[float, None, KVPrefix]:
     """Yields the share of the work done, 0..1; returns a prefix of `length` rows for `context`.
 
-    The question stays at its original position (`query_offset` of the context).
+    `references` are one a layer. The question stays at its original position (`query_offset` of the
+    context).
     """
-    reading = collect_references(model, context, turns, settings.queries, settings.seed)
-    references = yield from relay(reading, lambda share: 0.3 * share)
-    layers, kv_heads, tokens, dim = context.keys.shape
-    length = min(length, tokens)
-    keys = context.keys.new_empty(layers, kv_heads, length, dim)
-    values = torch.empty_like(keys)
+    length = min(length, context.length)
+
+    def fit(own: References, targets: Targets, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        whole = context.keys[layer].float(), context.values[layer].float()
+        fitted = [
+            fit_head(
+                own.head(i), targets.outputs[i], targets.importance[i], *rows, length, settings
+            )
+            for i, rows in enumerate(zip(*whole, strict=True))
+        ]
+        return torch.stack([one[0] for one in fitted]), torch.stack([one[1] for one in fitted])
+
+    prefix = yield from _layer_by_layer(context, references, settings, fit)
+    return prefix
+
+
+def renew_prefix(
+    context: KVPrefix, references: Sequence[References], old: KVPrefix, settings: MatchSettings
+) -> Generator[float, None, KVPrefix]:
+    """The same from a prefix that stood for an earlier text, moved to this context's question."""
+
+    def keep(own: References, targets: Targets, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return old.keys[layer].float(), old.values[layer].float()
+
+    prefix = yield from _layer_by_layer(context, references, settings, keep)
+    return prefix
+
+
+def _layer_by_layer(
+    context: KVPrefix,
+    references: Sequence[References],
+    settings: MatchSettings,
+    begin: Callable[[References, Targets, int], tuple[torch.Tensor, torch.Tensor]],
+) -> Generator[float, None, KVPrefix]:
+    keys, values = [], []
     for layer, own in enumerate(references):
         # Cloned outside inference mode: autograd refuses tensors that were made inside it.
         whole = context.keys[layer].float().clone(), context.values[layer].float().clone()
-        targets, importance = attend(own, *whole)
-        fitted = [
-            fit_head(own.head(head), targets[head], importance[head], *rows, length, settings)
-            for head, rows in enumerate(zip(*whole, strict=True))
-        ]
-        start = torch.stack([one[0] for one in fitted]), torch.stack([one[1] for one in fitted])
-        keys[layer], values[layer] = refine(own, targets, *start, settings, layer)
-        yield 0.3 + 0.7 * (layer + 1) / layers
-    return KVPrefix(keys, values, context.query_offset)
+        targets = attend(own, *whole)
+        start = begin(own, targets, layer)
+        refined = refine(own, targets.outputs, *start, settings, layer)
+        keys.append(refined[0].to(context.keys.dtype))
+        values.append(refined[1].to(context.keys.dtype))
+        yield (layer + 1) / len(references)
+    return KVPrefix(torch.stack(keys), torch.stack(values), context.query_offset)
 
 
 @torch.no_grad()
@@ -141,19 +176,15 @@ def refine(
 
 
 @torch.no_grad()
-def attend(
-    references: References, keys: torch.Tensor, values: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention to a whole context, some reference rows at once: the outputs [kv_heads, R, dim], and
-    what falls on each row of `keys`, squared and summed, [kv_heads, tokens].
-    """
+def attend(references: References, keys: torch.Tensor, values: torch.Tensor) -> Targets:
+    """Attention to a whole context [kv_heads, tokens, dim], some reference rows at once."""
     outputs, importance = [], torch.zeros(keys.shape[:2], device=keys.device)
     for start in range(0, references.queries.shape[1], _ROWS):
         block = references.take(slice(start, start + _ROWS))
         shares, own = block.shares(keys)
         outputs.append(shares @ values + own * block.found)
         importance += shares.square().sum(dim=1)
-    return torch.cat(outputs, dim=1), importance
+    return Targets(torch.cat(outputs, dim=1), importance)
 
 
 def truncate_prefix(context: KVPrefix, length: int) -> KVPrefix:

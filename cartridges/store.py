@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from cartridges.conversations import Studied, read_studied, write_studied
 from cartridges.int8 import load_int8, save_int8
 from cartridges.manifest import FORMAT, INT8, CartridgeError, Manifest, Part
 from engine.errors import PrefixMismatchError
@@ -37,6 +38,7 @@ class BuiltPart:
     frozen: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    studied: tuple[Studied, ...] = ()
 
 
 def store_cartridge(
@@ -96,13 +98,18 @@ def load_cartridge(folder: Path, model: LanguageModel, number: int = 0) -> Cartr
 
 
 def read_part(folder: Path, manifest: Manifest, number: int) -> KVPrefix:
-    """One checked prefix as it is stored; needs no model. Raises CartridgeError CARTRIDGE_DAMAGED."""
-    part = manifest.parts[number]
-    path = folder / part.file
-    if Path(part.file).name != part.file or not path.is_file() or digest_of(path) != part.sha256:
+    """One checked prefix as it is stored; needs no model.
+
+    Raises:
+        CartridgeError: CARTRIDGE_MISSING where there is no such part, or CARTRIDGE_DAMAGED.
+    """
+    if not 0 <= number < len(manifest.parts):
         raise CartridgeError(
-            "CARTRIDGE_DAMAGED", f"{part.file} does not match its digest; train the cartridge again"
+            "CARTRIDGE_MISSING",
+            f"there is no part {number}; the cartridge has {len(manifest.parts)}, counted from 0",
         )
+    part = manifest.parts[number]
+    path = _checked(folder, part.file, part.sha256)
     try:
         prefix = load_int8(path) if manifest.dtype == INT8 else load_prefix(path)
     except PrefixMismatchError as error:
@@ -113,6 +120,23 @@ def read_part(folder: Path, manifest: Manifest, number: int) -> KVPrefix:
         ) from error
     part.check_prefix(prefix, manifest.shape)
     return prefix
+
+
+def load_studied(folder: Path, manifest: Manifest, number: int) -> list[Studied]:
+    """The conversations of one part; none where it keeps none. Raises as `read_part` does."""
+    part = manifest.parts[number]
+    if not part.studied:
+        return []
+    return read_studied(_checked(folder, part.studied, part.studied_sha256))
+
+
+def _checked(folder: Path, name: str, sha256: str) -> Path:
+    path = folder / name
+    if Path(name).name != name or not path.is_file() or digest_of(path) != sha256:
+        raise CartridgeError(
+            "CARTRIDGE_DAMAGED", f"{name} does not match its digest; train the cartridge again"
+        )
+    return path
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -139,6 +163,9 @@ def _write_part(part: BuiltPart, number: int, folder: Path, in_int8: bool) -> Pa
     path = folder / f"part-{number:03d}.safetensors"
     write = save_int8 if in_int8 else save_prefix
     write(part.prefix, path)
+    studied = path.with_suffix(".jsonl")
+    if part.studied:
+        write_studied(studied, part.studied)
     return Part(
         file=path.name,
         sha256=digest_of(path),
@@ -148,6 +175,8 @@ def _write_part(part: BuiltPart, number: int, folder: Path, in_int8: bool) -> Pa
         windows=tuple(part.windows),
         metrics=dict(part.metrics),
         curves=dict(part.curves),
+        studied=studied.name if part.studied else "",
+        studied_sha256=digest_of(studied) if part.studied else "",
     )
 
 

@@ -61,8 +61,13 @@ class Prompter:
         """How an answer from a few sentences of evidence begins: by quoting them."""
         return self._needed(_QUOTE)
 
+    @property
+    def is_led(self) -> bool:
+        """Whether the model is so small that it has to be shown what to do."""
+        return self.model.num_parameters < _NEEDS_LEAD
+
     def _needed(self, lead: Lead) -> Lead:
-        return lead if self.model.num_parameters < _NEEDS_LEAD else Lead()
+        return lead if self.is_led else Lead()
 
     def opening_ids(self) -> list[int]:
         """What stands before a user turn's content."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from cartridges.guard import Guard
 from cartridges.manifest import CartridgeError
 from cartridges.store import Cartridge
 from service.admission import Admission
@@ -136,11 +137,13 @@ class MemoryAnswerer:
         resident = self._library.corpus(corpus)
         sampling = question.sampling
         room, budget = self._room.of(question.text, question.max_prompt_tokens, sampling.max_tokens)
-        facts_of_cartridge, cartridge = self._cartridge(question, corpus)
+        sentence, cosine = self._routes.nearest(resident, question.text)
+        window = resident.window_of(sentence) if sentence >= 0 else ""
+        facts_of_cartridge, cartridge = self._cartridge(question, corpus, window)
         facts = Facts(
             corpus_tokens=resident.context_tokens,
             room=room,
-            nearest=self._routes.nearest(resident, question.text),
+            nearest=cosine,
             is_fresh=corpus.indexed_digest == corpus.content_digest,
             cartridge=facts_of_cartridge,
         )
@@ -150,7 +153,7 @@ class MemoryAnswerer:
         return _Plan(decision, resident, cartridge, budget)
 
     def _cartridge(
-        self, question: Question, corpus: Corpus
+        self, question: Question, corpus: Corpus, window: str
     ) -> tuple[CartridgeFacts | None, Cartridge | None]:
         record = self._record(question, corpus)
         if record is None:
@@ -160,7 +163,7 @@ class MemoryAnswerer:
         if question.route not in (Route.AUTO, Route.CARTRIDGE):
             return None, None
         try:
-            cartridge = self._library.cartridge(corpus.id, record.id, record.tensor_digest)
+            cartridge = self._library.cartridge(corpus.id, record.id, record.tensor_digest, window)
         except CartridgeError as error:
             reason = (
                 error.reason if error.reason == "CARTRIDGE_MODEL_MISMATCH" else "CARTRIDGE_DAMAGED"
@@ -169,7 +172,8 @@ class MemoryAnswerer:
         if problem := self._position_problem(question, cartridge):
             return CartridgeFacts(record.id, problem=problem), None
         recovered = record.metrics.get("recovered", 0.0)
-        return CartridgeFacts(record.id, recovered), cartridge
+        guard = Guard.of_metrics(record.metrics)
+        return CartridgeFacts(record.id, recovered, guard), cartridge
 
     def _position_problem(self, question: Question, cartridge: Cartridge) -> tuple[str, str] | None:
         """A question stands behind the whole text that its cartridge stands for."""
@@ -201,7 +205,8 @@ def _state_problem(record: CartridgeRecord) -> tuple[str, str] | None:
         case CartridgeState.STALE:
             return (
                 "CARTRIDGE_STALE",
-                f"cartridge {record.id} was trained on an earlier content of the corpus; train it again",
+                f"cartridge {record.id} was trained on an earlier content of the corpus; refresh it "
+                f"with `longmemory cartridge refresh {record.corpus_id}/{record.id}`",
             )
         case CartridgeState.TRAINING:
             return (

@@ -21,10 +21,12 @@ from service.cores import CoreShare
 from service.library import Library, reopen_unindexed
 from service.model_thread import ModelThread
 from service.prompt_room import PromptRoom
+from service.residents import Residents
 from service.routes import Routes
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
 from service.rpc.server import RunningServer, ServerConfig, serve
+from service.staleness import Staleness
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
@@ -93,6 +95,8 @@ class Service:
             count_tokens=lambda text: len(model.encode(text)),
             supervisor=self.supervisor,
             artifacts=artifacts,
+            residents=Residents(library, self._thread, config.resident_cartridge_bytes),
+            staleness=Staleness(layout, corpora, recipe.digest),
             info=_info(model, embedder),
         )
 

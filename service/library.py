@@ -1,10 +1,13 @@
 """Corpora and cartridges held in memory, loaded when asked for, the least used dropped first."""
 
+import bisect
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
-from cartridges.store import Cartridge, load_cartridge
+from cartridges.manifest import Manifest
+from cartridges.store import Cartridge, load_cartridge, read_manifest
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from retrieval.corpus_index import CorpusIndex, Document, Placement
@@ -17,17 +20,55 @@ from service.state.corpus import Corpus
 from service.state.index_catalog import Catalog, Catalogs
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ResidentCorpus:
     """An index in memory, and how many tokens its whole text has as a context."""
 
     index: CorpusIndex
     catalog: Catalog
     context_tokens: int
+    tokens_a_line: int = 0  # of a context, beside the sentence itself
 
-    def sentences(self) -> Sequence[str]:
-        """All sentences in order."""
-        return [self.index.text(i) for i in range(len(self.index))]
+    def sentences(self, numbers: range | None = None) -> Sequence[str]:
+        """Sentences in order, all of them where no numbers are given."""
+        return [
+            self.index.text(i) for i in (range(len(self.index)) if numbers is None else numbers)
+        ]
+
+    @cached_property
+    def windows(self) -> tuple[str, ...]:
+        """The digests of the windows, in the order of the index."""
+        return tuple(w.digest for each in self.catalog.documents for w in each.windows)
+
+    def window_of(self, sentence: int) -> str:
+        """The digest of the window that a sentence stands in."""
+        starts = [span.start for span in self.index.sentences_of_windows]
+        return self.windows[bisect.bisect_right(starts, sentence) - 1]
+
+    def tokens_of(self, window: int) -> int:
+        """Tokens that a window has as a part of a context."""
+        span = self.index.sentences_of_windows[window]
+        return int(self.index.token_counts[span.start : span.stop].sum()) + (
+            self.tokens_a_line * len(span)
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Loaded:
+    """A cartridge's part in memory; `hits` counts what asked for it."""
+
+    corpus_id: str
+    cartridge_id: str
+    cartridge: Cartridge
+    hits: int = field(default=0)
+
+    @property
+    def num_bytes(self) -> int:
+        return self.cartridge.prefix.num_bytes
+
+
+_MANIFESTS = 64  # of cartridges asked lately
+_Key = tuple[str, str, str, int]  # corpus, cartridge, digest of its tensors, part
 
 
 def reopen_unindexed(corpora: Corpora, catalogs: Catalogs, recipe: str) -> None:
@@ -61,7 +102,8 @@ class Library:
         self._catalogs = Catalogs(layout.catalogs)
         self._most_corpora, self._most_bytes = most_corpora, most_cartridge_bytes
         self._corpora: OrderedDict[tuple[str, str], ResidentCorpus] = OrderedDict()
-        self._cartridges: OrderedDict[tuple[str, str, str], Cartridge] = OrderedDict()
+        self._cartridges: OrderedDict[_Key, Loaded] = OrderedDict()
+        self._manifest = lru_cache(_MANIFESTS)(self._read_manifest)
 
     def corpus(self, corpus: Corpus) -> ResidentCorpus:
         """The index of a corpus as last indexed.
@@ -86,21 +128,49 @@ class Library:
         self._corpora.move_to_end(key)
         return self._corpora[key]
 
-    def cartridge(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Cartridge:
-        """A checked cartridge; raises CartridgeError where its files do not fit."""
-        key = (corpus_id, cartridge_id, tensor_digest)
+    def cartridge(
+        self, corpus_id: str, cartridge_id: str, tensor_digest: str, window: str = ""
+    ) -> Cartridge:
+        """A checked cartridge with the part that knows a window, the first where none does.
+
+        Raises CartridgeError where its files do not fit.
+        """
+        manifest = self._manifest(corpus_id, cartridge_id, tensor_digest)
+        number = manifest.part_of(window)
+        return self.part(corpus_id, cartridge_id, tensor_digest, number).cartridge
+
+    def part(self, corpus_id: str, cartridge_id: str, tensor_digest: str, number: int) -> "Loaded":
+        """The same by the part's number; raises CARTRIDGE_MISSING where there is no such part."""
+        key = (corpus_id, cartridge_id, tensor_digest, number)
         if key not in self._cartridges:
             folder = self._layout.cartridge(corpus_id, cartridge_id)
-            self._cartridges[key] = load_cartridge(folder, self._model)
+            self._cartridges[key] = Loaded(
+                corpus_id, cartridge_id, load_cartridge(folder, self._model, number)
+            )
             self._shrink()
         self._cartridges.move_to_end(key)
+        self._cartridges[key].hits += 1
         return self._cartridges[key]
 
+    def evict(self, corpus_id: str, cartridge_id: str) -> int:
+        """Drops all parts of a cartridge from memory; how many there were."""
+        keys = [key for key in self._cartridges if key[:2] == (corpus_id, cartridge_id)]
+        for key in keys:
+            del self._cartridges[key]
+        return len(keys)
+
+    def resident(self) -> tuple["Loaded", ...]:
+        """What is in memory, the least used first."""
+        return tuple(self._cartridges.values())
+
+    def _read_manifest(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Manifest:
+        return read_manifest(self._layout.cartridge(corpus_id, cartridge_id))
+
     def _shrink(self) -> None:
-        used = sum(cartridge.prefix.num_bytes for cartridge in self._cartridges.values())
+        used = sum(loaded.num_bytes for loaded in self._cartridges.values())
         while used > self._most_bytes and len(self._cartridges) > 1:
             _, dropped = self._cartridges.popitem(last=False)
-            used -= dropped.prefix.num_bytes
+            used -= dropped.num_bytes
 
     def _load(self, catalog: Catalog) -> ResidentCorpus:
         documents = [Document(d.id, self._content.read_text(d.sha256)) for d in catalog.documents]
@@ -113,4 +183,4 @@ class Library:
         # A line of the context has a dash and a line break beside its sentence.
         per_line = len(Prompter(self._model).line_ids(""))
         tokens = index.num_tokens + per_line * len(index) + 64
-        return ResidentCorpus(index, catalog, tokens)
+        return ResidentCorpus(index, catalog, tokens, per_line)

@@ -31,6 +31,8 @@ class Limits:
     max_output_tokens: int = 1024
     # Some ten minutes of one CPU; the published reader cannot be interrupted.
     max_published_tokens: int = 200_000
+    # Some hours of one CPU at minutes a part; a cartridge of more would be a night's work.
+    max_cartridge_tokens: int = 131_072
     # A page of search results; what is ranked behind it no caller has used.
     max_candidates: int = 100
     # At seconds an answer, a longer queue only serves callers who have left.

@@ -8,11 +8,17 @@ for the rest. What a rule passes over is kept as a fallback, so that nothing is 
 import re
 from dataclasses import dataclass
 
+from cartridges.guard import Guard
 from service.answers import Decision, Fallback, Route
 
 _OVERVIEW = re.compile(
     r"\b(summar\w+|overview|main (points|topics|ideas|themes)|in general|what is (this|the) "
     r"(text|corpus|document|book|handbook) about|overall)\b",
+    re.IGNORECASE,
+)
+_EXACT = re.compile(
+    r"\b(how (many|much|long|far|old|often|tall|high|deep|wide|heavy)|what (year|date|time|number|"
+    r"percentage|amount|price|phone|size)|in (which|what) year|when|price|costs?|table|per ?cent)\b",
     re.IGNORECASE,
 )
 
@@ -33,6 +39,7 @@ class CartridgeFacts:
 
     id: str
     recovered: float = 0.0
+    guard: Guard | None = None
     problem: tuple[str, str] | None = None
 
 
@@ -55,6 +62,8 @@ class Facts:
         }
         if self.cartridge and not self.cartridge.problem:
             signals["cartridge_recovered"] = round(self.cartridge.recovered, 4)
+            if self.cartridge.guard:
+                signals["cartridge_guard"] = round(self.cartridge.guard.threshold, 4)
         return signals
 
 
@@ -100,7 +109,7 @@ def _rules(
             f"no sentence of the corpus comes near the question (cosine {facts.nearest:.2f}, "
             f"{policy.off_topic:.2f} asked)",
         )
-    if facts.cartridge and (weakness := _weakness(facts.cartridge, policy)):
+    if facts.cartridge and (weakness := _weakness(question, facts, facts.cartridge, policy)):
         left.append(Fallback(Route.CARTRIDGE, *weakness))
     elif facts.cartridge:
         return (
@@ -133,9 +142,24 @@ def _rules(
     )
 
 
-def _weakness(cartridge: CartridgeFacts, policy: RoutingPolicy) -> tuple[str, str] | None:
+def _weakness(
+    question: str, facts: Facts, cartridge: CartridgeFacts, policy: RoutingPolicy
+) -> tuple[str, str] | None:
+    """Why a cartridge is passed over, as (reason, message)."""
     if cartridge.problem:
         return cartridge.problem
+    guard = cartridge.guard
+    if guard and not guard.lets_in(facts.nearest):
+        return (
+            "CARTRIDGE_OFF_TOPIC",
+            f"the question is too far from the corpus (cosine {facts.nearest:.2f}); above "
+            f"{guard.threshold:.2f} at most {guard.alpha:.0%} of unrelated questions are let in",
+        )
+    if _EXACT.search(question):
+        return (
+            "EXACT_FIGURES",
+            "the question asks for a figure or a table, which cartridges lose first; the text is read",
+        )
     if cartridge.recovered < policy.recovered:
         return (
             "CARTRIDGE_WEAK",

@@ -82,10 +82,10 @@ class Routes:
             Route.NONE: self._none,
         }[route]
 
-    def nearest(self, corpus: ResidentCorpus, question: str) -> float:
-        """Cosine of the question and the corpus' nearest sentence; -1 where there is none."""
-        _, cosines = corpus.index.search(self._embedder.embed_question(question), 1)
-        return float(cosines[0]) if len(cosines) else -1.0
+    def nearest(self, corpus: ResidentCorpus, question: str) -> tuple[int, float]:
+        """The corpus' nearest sentence and its cosine; -1 and -1 where there is none."""
+        numbers, cosines = corpus.index.search(self._embedder.embed_question(question), 1)
+        return (int(numbers[0]), float(cosines[0])) if len(cosines) else (-1, -1.0)
 
     def reading_settings(self, budget: Budget) -> ReadingSettings:
         """The settings of a reading whose evidence may have so many tokens."""

@@ -1,83 +1,146 @@
-"""The train job: an indexed corpus to a stored cartridge."""
+"""The train job: an indexed corpus to a stored cartridge, part by part."""
 
 import shutil
-from collections.abc import Generator, Mapping
-from dataclasses import replace
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from cartridges.build import BuildReport, BuildSettings, CartridgeBuilder
-from cartridges.manifest import CartridgeError
-from cartridges.store import BuiltPart, store_cartridge
+from cartridges.build import BuildReport, BuildSettings, Built, CartridgeBuilder
+from cartridges.conversations import Studied
+from cartridges.effort import Effort, settings_for
+from cartridges.general import load_questions
+from cartridges.guard import calibrate_guard
+from cartridges.manifest import CartridgeError, Manifest
+from cartridges.progress import relay
+from cartridges.refresh import Base, base_of
+from cartridges.store import BuiltPart, load_cartridge, load_studied, read_manifest, store_cartridge
+from engine.embedding import Embedder
 from engine.model import LanguageModel
 from service.config import Layout
 from service.errors import fail
 from service.library import ResidentCorpus
+from service.parts import PART_TOKENS, RESERVE, CorpusPart, changed_sentences, cut_parts
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.corpus import Corpus
 
-RESERVE = 512  # tokens of the window that questions and answers behind the corpus need
 
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """What was asked for: a recipe, how the corpus is cut, and the cartridge to start from."""
 
-def build_settings(request: Mapping[str, object]) -> BuildSettings:
-    """The recipe of a train request; zeros and absences take the defaults."""
-    settings = BuildSettings()
-    wished = {name: int(str(request.get(name) or 0)) for name in ("prefix_tokens", "conversations")}
-    study, distil = settings.study, settings.distil
-    if wished["conversations"]:
-        study = replace(study, conversations=wished["conversations"])
-    if "max_steps" in request and int(str(request["max_steps"] or 0)):
-        distil = replace(distil, steps=int(str(request["max_steps"])))
-    seconds = float(str(request.get("time_budget_seconds") or 0.0))
-    return replace(
-        settings,
-        prefix_tokens=wished["prefix_tokens"],
-        study=study,
-        distil=distil,
-        seconds=seconds,
-    )
+    cartridge_id: str
+    settings: BuildSettings
+    part_tokens: int = PART_TOKENS
+    base: str = ""  # id of another cartridge of the corpus
+
+    @classmethod
+    def of(cls, request: Mapping[str, object]) -> "TrainRequest":
+        """From the fields of a job; zeros and absences take the defaults."""
+
+        def whole(name: str) -> int:
+            return int(str(request.get(name) or 0))
+
+        settings = settings_for(Effort(str(request.get("effort") or Effort.FAST)))
+        study, distil = settings.study, settings.distil
+        if whole("conversations"):
+            study = replace(study, conversations=whole("conversations"))
+        if whole("max_steps"):
+            distil = replace(distil, steps=whole("max_steps"))
+        seconds = float(str(request.get("time_budget_seconds") or 0.0))
+        settings = replace(
+            settings,
+            prefix_tokens=whole("prefix_tokens"), study=study, distil=distil, seconds=seconds,
+        )  # fmt: skip
+        parts = whole("part_tokens") or PART_TOKENS
+        return cls(str(request["cartridge_id"]), settings, parts, str(request.get("base") or ""))
 
 
 class Trainer:
     """Trains cartridges; a killed job goes on in the same work folder."""
 
-    def __init__(self, model: LanguageModel, layout: Layout, shelf: CartridgeShelf) -> None:
-        self._model, self._layout, self._shelf = model, layout, shelf
+    def __init__(
+        self, model: LanguageModel, embedder: Embedder, layout: Layout, shelf: CartridgeShelf
+    ) -> None:
+        self._model, self._embedder = model, embedder
+        self._layout, self._shelf = layout, shelf
 
     def train(
-        self, job_id: str, cartridge_id: str, corpus: Corpus, resident: ResidentCorpus,
-        settings: BuildSettings,
-    ) -> Generator[BuildReport, None, None]:  # fmt: skip
+        self, job_id: str, corpus: Corpus, resident: ResidentCorpus, request: TrainRequest
+    ) -> Generator[BuildReport, None, None]:
         """Reports as the build goes; at the end the cartridge lies in its place and is READY.
 
         Raises:
-            ServiceError: CARTRIDGE_CORPUS_TOO_LONG where the text does not fit the model's window,
-                CARTRIDGE_CORPUS_TOO_SMALL where there is nothing in it to learn.
+            ServiceError: CARTRIDGE_CORPUS_TOO_SMALL where there is nothing in the text to learn, or
+                what is wrong with the cartridge to start from.
         """
-        window = self._model.geometry.window
-        if resident.context_tokens + RESERVE > window:
-            raise fail(
-                "CARTRIDGE_CORPUS_TOO_LONG",
-                f"the corpus has {resident.context_tokens} tokens and the window holds {window}, of "
-                f"which {RESERVE} are kept for questions; train on a part of it, or ask by "
-                "infini_retri or crag",
-                field="parent",
-            )
-        work = self._layout.work / job_id
-        builder = CartridgeBuilder(self._model, resident.sentences(), work, settings)
+        most = min(request.part_tokens, self._model.geometry.window - RESERVE)
+        parts = cut_parts(resident, most)
+        built: list[Built] = []
         try:
-            built = yield from builder.build()
+            bases = self._bases(corpus.id, request.base, resident, parts)
+            for number, (part, base) in enumerate(zip(parts, bases, strict=True)):
+                work = self._layout.work / job_id / f"part-{number:03d}"
+                sentences = resident.sentences(part.sentences)
+                builder = CartridgeBuilder(self._model, sentences, work, request.settings, base)
+                told = _Told(number, len(parts))
+                built.append((yield from relay(builder.build(), told)))
         except CartridgeError as error:
             raise fail(error.reason, str(error), field="parent") from error
-        folder = self._layout.cartridge(corpus.id, cartridge_id)
+        metrics = _combined(built) | self._guard(resident, built)
+        folder = self._layout.cartridge(corpus.id, request.cartridge_id)
         for left in folder.parent.glob(f".{folder.name}.staging-*"):  # of a worker that was killed
             shutil.rmtree(left, ignore_errors=True)
-        windows = tuple(w.digest for each in resident.catalog.documents for w in each.windows)
-        part = BuiltPart(built.prefix, windows, settings.distil.frozen, built.metrics)
         manifest = store_cartridge(
-            folder, self._model, [part], resident.catalog.corpus_digest, builder.recipe(),
-            built.metrics,
+            folder, self._model,
+            [
+                _stored(one, part, resident, request.settings)
+                for one, part in zip(built, parts, strict=True)
+            ],
+            resident.catalog.corpus_digest, builder.recipe(), metrics,
+            in_int8=all(one.in_int8 for one in built),
         )  # fmt: skip
+        self._mark_ready(corpus.id, request.cartridge_id, manifest, folder)
+
+    def _bases(
+        self, corpus_id: str, base: str, resident: ResidentCorpus, parts: Sequence[CorpusPart]
+    ) -> list[Base | None]:
+        """For every part what an earlier cartridge knows of it; nothing where it knows no window."""
+        if not base:
+            return [None for _ in parts]
+        folder = self._layout.cartridge(corpus_id, base)
+        manifest = read_manifest(folder)
+        return [self._base(folder, manifest, resident, part) for part in parts]
+
+    def _base(
+        self, folder: Path, manifest: Manifest, resident: ResidentCorpus, part: CorpusPart
+    ) -> Base | None:
+        shared = [len(set(part.windows) & set(old.windows)) for old in manifest.parts]
+        number = max(range(len(shared)), key=lambda i: shared[i])
+        if not shared[number]:
+            return None
+        known = frozenset(manifest.parts[number].windows)
+        return base_of(
+            load_cartridge(folder, self._model, number).prefix,
+            load_studied(folder, manifest, number),
+            resident.sentences(part.sentences),
+            set(changed_sentences(resident, part, known)),
+        )
+
+    def _guard(self, resident: ResidentCorpus, built: Sequence[Built]) -> dict[str, float]:
+        """Calibrated on the corpus' own held-out questions and on questions about nothing in it."""
+
+        def nearest(questions: Sequence[str]) -> list[float]:
+            vectors = self._embedder.embed(questions)
+            return [float(resident.index.search(vector, 1)[1][0]) for vector in vectors]
+
+        own = [x.conversation.question for one in built for x in one.held_out]
+        return calibrate_guard(nearest(own), nearest(load_questions())).metrics()
+
+    def _mark_ready(
+        self, corpus_id: str, cartridge_id: str, manifest: Manifest, folder: Path
+    ) -> None:
         self._shelf.mark_ready(
-            corpus.id,
+            corpus_id,
             cartridge_id,
             prefix_tokens=manifest.prefix_tokens,
             query_offset=manifest.query_offset,
@@ -86,3 +149,58 @@ class Trainer:
             tensor_digest=manifest.tensor_digest,
             metrics=manifest.metrics,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A part's report as one of the whole job."""
+
+    number: int
+    parts: int
+
+    def __call__(self, report: BuildReport) -> BuildReport:
+        if self.parts == 1:
+            return report
+        share = (self.number + report.share) / self.parts
+        message = f"part {self.number + 1} of {self.parts}: {report.message}"
+        return replace(report, share=share, message=message)
+
+
+_SUMS = frozenset(
+    {
+        "conversations",
+        "context_tokens",
+        "teacher_tokens",
+        "student_tokens",
+        "build_seconds",
+        "held_out",
+        "break_even_full_context",
+        "break_even_retrieval",
+    }
+)
+
+
+def _combined(built: Sequence[Built]) -> dict[str, float]:
+    """Metrics of a whole cartridge: counts and costs add up, shares are weighed by a part's text."""
+    if len(built) == 1:
+        return dict(built[0].metrics)
+    weights = [one.metrics["context_tokens"] for one in built]
+    combined: dict[str, float] = {"parts": float(len(built))}
+    for name in built[0].metrics:
+        values = [one.metrics[name] for one in built]
+        weighed = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+        combined[name] = sum(values) if name in _SUMS else weighed
+    return combined
+
+
+def _stored(
+    built: Built, part: CorpusPart, resident: ResidentCorpus, settings: BuildSettings
+) -> BuiltPart:
+    sentences = resident.sentences(part.sentences)
+    studied = tuple(
+        Studied(lesson.conversation, sentences[lesson.conversation.sentence])
+        for lesson in (*built.train, *built.held_out)
+    )
+    return BuiltPart(
+        built.prefix, part.windows, settings.distil.frozen, built.metrics, built.curves, studied
+    )

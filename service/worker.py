@@ -32,7 +32,7 @@ from service.state.index_catalog import Catalog, Catalogs
 from service.state.job import Job, JobKind
 from service.state.jobs import Jobs
 from service.state.outcomes import tell_unmade
-from service.training import Trainer, build_settings
+from service.training import Trainer, TrainRequest
 
 IDLE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
@@ -50,10 +50,10 @@ class Worker:
         self._shelf = CartridgeShelf(database)
         self._jobs = Jobs(database, on_unmade=tell_unmade(self._corpora, self._shelf))
         self._model = LanguageModel.load(engine)
-        embedder = Embedder.load(device=self._model.device.type)
+        self._embedder = Embedder.load(device=self._model.device.type)
         self._cores = CoreShare(layout.work, "worker", "server", engine.threads)
         heads = retrieval_heads(self._model, layout.calibrations)
-        self._reader = WindowReader(self._model, embedder, heads)
+        self._reader = WindowReader(self._model, self._embedder, heads)
         self._windows = WindowShelf(layout.windows, self._reader.recipe)
 
     def run(self) -> None:
@@ -127,16 +127,14 @@ class Worker:
             1,
             0,
         )
-        cartridge_id = str(job.request["cartridge_id"])
-        trainer = Trainer(self._model, self._layout, self._shelf)
-        steps = trainer.train(
-            job.id, cartridge_id, corpus, library.corpus(corpus), build_settings(job.request)
-        )
+        request = TrainRequest.of(job.request)
+        trainer = Trainer(self._model, self._embedder, self._layout, self._shelf)
+        steps = trainer.train(job.id, corpus, library.corpus(corpus), request)
         metrics: dict[str, float] = {}
         for report in steps:
             metrics |= report.metrics
             lease.report(report.share, report.message, metrics)
-        return {"corpus": job.corpus_id, "cartridge": cartridge_id}
+        return {"corpus": job.corpus_id, "cartridge": request.cartridge_id}
 
     def _clear(self, job: Job) -> None:
         """Removes the work folder, and what was made for a corpus or cartridge deleted meanwhile."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,11 +24,32 @@ from service.cli.output import (
 )
 from service.client.types import Cartridge
 
+if TYPE_CHECKING:
+    from service.client.connection import Client
+
 app = typer.Typer(no_args_is_help=True, help="Prefixes trained on a corpus.")
 
 app.command("inspect")(cartridge_folder.inspect)
 app.command("export")(cartridge_folder.export)
 app.command("import")(cartridge_folder.import_)
+
+
+class Effort(StrEnum):
+    """How much work a cartridge is worth."""
+
+    instant = "instant"
+    fast = "fast"
+    thorough = "thorough"
+
+
+def _length(text: str) -> int:
+    """A number of tokens, 0 for the word auto."""
+    if text == "auto":
+        return 0
+    if not text.isdigit():
+        raise typer.BadParameter(f"{text!r} is neither a number of tokens nor auto")
+    return int(text)
+
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The cartridge, as CORPUS/CARTRIDGE.")]
 
@@ -36,7 +58,20 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="The cartridge, as CORPUS/
 def train(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The corpus to train on.")],
     tokens: Annotated[
-        int, typer.Option("--tokens", min=0, help="Length of the prefix; 0: the server's default.")
+        int,
+        typer.Option(
+            "--tokens",
+            parser=_length,
+            metavar="P",
+            help="Length of each part's prefix; auto: the shortest worth having.",
+        ),
+    ] = "auto",  # type: ignore[assignment]
+    effort: Annotated[
+        Effort, typer.Option("--effort", help="instant: seconds. fast: minutes. thorough: an hour.")
+    ] = Effort.fast,
+    part_tokens: Annotated[
+        int,
+        typer.Option("--part-tokens", min=0, help="Tokens of the corpus that one part stands for."),
     ] = 0,
     steps: Annotated[
         int, typer.Option("--steps", min=0, help="Most training steps; 0: the server's default.")
@@ -56,19 +91,79 @@ def train(
 ) -> None:
     """Train a cartridge on a corpus. With --watch --json, one JSON line for each change."""
     with connected(server, as_json) as client:
-        job = client.train(name, tokens, steps, conversations, cartridge_id)
-        if watch:
-            last = follow(client, job, as_json, lines=as_json)
-        else:
-            last = client.get_job(job)
-            if as_json:
-                print_json(last.as_json())
+        job = client.train(
+            name, tokens, steps, conversations, cartridge_id, effort.value, part_tokens=part_tokens
+        )
+        _follow(client, job, watch, as_json)
+
+
+@app.command("refresh")
+def refresh(
+    cartridge_id: Id,
+    new_id: Annotated[
+        str, typer.Option("--id", help="Id of the new cartridge; the server chooses without it.")
+    ] = "",
+    watch: Annotated[
+        bool, typer.Option("--watch/--no-watch", help="Show the training until it ends.")
+    ] = True,
+    server: ServerOption = DEFAULT_SERVER,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a cartridge for a corpus that has changed, starting from an earlier one.
+
+    What changed is studied anew, and half of what the earlier one was made from is read again. The
+    earlier one stays until it is removed.
+    """
+    with connected(server, as_json) as client:
+        corpus = cartridge_id.split("/")[0]
+        job = client.train(corpus, cartridge_id=new_id, base=cartridge_id)
+        _follow(client, job, watch, as_json)
+
+
+@app.command("warm")
+def warm(
+    cartridge_id: Id,
+    part: Annotated[int, typer.Option("--part", min=0, help="Number of the part to load.")] = 0,
+    server: ServerOption = DEFAULT_SERVER,
+    as_json: JsonOption = False,
+) -> None:
+    """Load a cartridge into the server's memory, ahead of its first question."""
+    with connected(server, as_json) as client:
+        loaded = client.warm_cartridge(cartridge_id, part)
     if as_json:
-        return
-    if isinstance(last.result, Cartridge):
-        _print_cartridges([last.result], {})
+        print_json(loaded.as_json())
     else:
-        note(f"training; see `longmemory jobs watch {short_name(job)}`")
+        note(f"loaded {cartridge_id}, {size(loaded.size_bytes)}")
+
+
+@app.command("evict")
+def evict(
+    cartridge_id: Id, server: ServerOption = DEFAULT_SERVER, as_json: JsonOption = False
+) -> None:
+    """Drop a cartridge from the server's memory; its next question loads it again."""
+    with connected(server, as_json) as client:
+        client.evict_cartridge(cartridge_id)
+    if as_json:
+        print_json({"evicted": cartridge_id})
+    else:
+        note(f"dropped {cartridge_id} from memory")
+
+
+@app.command("resident")
+def resident(server: ServerOption = DEFAULT_SERVER, as_json: JsonOption = False) -> None:
+    """List the cartridges in the server's memory, the least used first."""
+    with connected(server, as_json) as client:
+        found, limit = client.resident_cartridges()
+    if as_json:
+        print_json({"cartridges": [one.as_json() for one in found], "limit_bytes": limit})
+        return
+    rows = [
+        (_without_kinds(one.name), str(one.part), size(one.size_bytes), count(one.hits))
+        for one in found
+    ]
+    print_table(("cartridge", "part", "size", "hits"), rows)
+    used = sum(one.size_bytes for one in found)
+    note(f"{size(used)} of {size(limit)} in use")
 
 
 @app.command("ls")
@@ -100,7 +195,7 @@ def show(
         print_json(cartridge.as_json())
         return
     rows: list[tuple[str, str]] = [
-        ("state", cartridge.state + (f": {cartridge.error.message}" if cartridge.error else "")),
+        ("state", _state(cartridge)),
         ("tokens", count(cartridge.prefix_tokens)),
         ("size", size(cartridge.size_bytes)),
         ("model", cartridge.model_fingerprint),
@@ -122,6 +217,21 @@ def rm(
         note(f"removed {cartridge_id}")
 
 
+def _follow(client: Client, job: str, watch: bool, as_json: bool) -> None:
+    if watch:
+        last = follow(client, job, as_json, lines=as_json)
+    else:
+        last = client.get_job(job)
+        if as_json:
+            print_json(last.as_json())
+    if as_json:
+        return
+    if isinstance(last.result, Cartridge):
+        _print_cartridges([last.result], {})
+    else:
+        note(f"training; see `longmemory jobs watch {short_name(job)}`")
+
+
 def _print_cartridges(cartridges: list[Cartridge], corpus_tokens: Mapping[str, int]) -> None:
     rows = []
     for one in cartridges:
@@ -131,7 +241,7 @@ def _print_cartridges(cartridges: list[Cartridge], corpus_tokens: Mapping[str, i
         rows.append(
             (
                 _short(one),
-                one.state,
+                one.state + (f" {one.changed_share:.0%}" if one.changed_share else ""),
                 count(one.prefix_tokens),
                 smaller,
                 recovered,
@@ -139,6 +249,19 @@ def _print_cartridges(cartridges: list[Cartridge], corpus_tokens: Mapping[str, i
             )
         )
     print_table(("id", "state", "tokens", "smaller by", "recovered", "size"), rows)
+
+
+def _without_kinds(name: str) -> str:
+    _, corpus, _, own = name.split("/")
+    return f"{corpus}/{own}"
+
+
+def _state(cartridge: Cartridge) -> str:
+    if cartridge.error:
+        return f"{cartridge.state}: {cartridge.error.message}"
+    if cartridge.changed_share:
+        return f"{cartridge.state}: {cartridge.changed_share:.0%} of the corpus is new to it"
+    return cartridge.state
 
 
 def _short(cartridge: Cartridge) -> str:

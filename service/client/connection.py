@@ -23,6 +23,7 @@ from service.client.types import (
     Document,
     Found,
     JobSnapshot,
+    ResidentCartridge,
     ServerInfo,
     SourceDocument,
     TextEvent,
@@ -166,17 +167,42 @@ class Client:
         max_steps: int = 0,
         conversations: int = 0,
         cartridge_id: str = "",
+        effort: str = "",
+        base: str = "",
+        part_tokens: int = 0,
     ) -> str:
-        """Start to train a cartridge; the job's name. Zeros leave the choice to the server."""
+        """Start to train a cartridge; the job's name. Zeros and absences leave the choice to the server.
+
+        `effort` is instant, fast or thorough; `base` is a cartridge to start from, as CORPUS/CARTRIDGE.
+        """
         request = cartridge_pb2.TrainCartridgeRequest(
             parent=corpus_name(corpus_id),
             cartridge_id=cartridge_id,
             prefix_tokens=prefix_tokens,
             max_steps=max_steps,
             conversations=conversations,
+            effort=f"EFFORT_{effort.upper()}" if effort else "EFFORT_UNSPECIFIED",
+            base=cartridge_name(base) if base else "",
+            part_tokens=part_tokens,
             request_id=str(uuid.uuid4()),
         )
         return str(self._calls.call(self._calls.cartridges.TrainCartridge, request).name)
+
+    def warm_cartridge(self, cartridge: str, part: int = 0) -> ResidentCartridge:
+        """Load a cartridge into the server's memory."""
+        request = cartridge_pb2.WarmCartridgeRequest(name=cartridge_name(cartridge), part=part)
+        return wire.resident(self._calls.call(self._calls.cartridges.WarmCartridge, request))
+
+    def evict_cartridge(self, cartridge: str) -> None:
+        """Drop a cartridge from the server's memory."""
+        request = cartridge_pb2.EvictCartridgeRequest(name=cartridge_name(cartridge))
+        self._calls.call(self._calls.cartridges.EvictCartridge, request)
+
+    def resident_cartridges(self) -> tuple[list[ResidentCartridge], int]:
+        """The cartridges in the server's memory, the least used first, and the bytes they may take."""
+        request = cartridge_pb2.ListResidentCartridgesRequest()
+        found = self._calls.call(self._calls.cartridges.ListResidentCartridges, request)
+        return [wire.resident(one) for one in found.cartridges], int(found.limit_bytes)
 
     def get_cartridge(self, cartridge: str) -> Cartridge:
         """One cartridge."""

@@ -135,9 +135,24 @@ class Cartridge:
     metrics: Mapping[str, float]
     create_time: float
     error: ErrorReport | None
+    changed_share: float = 0.0  # of the corpus' windows, unknown to a stale cartridge
 
     def as_json(self) -> Json:
         """The cartridge as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentCartridge:
+    """A cartridge in the server's memory; `hits` counts what asked for it since it was loaded."""
+
+    name: str
+    part: int
+    size_bytes: int
+    hits: int
+
+    def as_json(self) -> Json:
+        """The entry as JSON values."""
         return asdict(self)
 
 

@@ -60,7 +60,13 @@ def cartridge(message: cartridge_pb2.Cartridge) -> types.Cartridge:
         metrics=dict(message.metrics),
         create_time=_seconds(message.create_time),
         error=error_report(message.error) if message.HasField("error") else None,
+        changed_share=message.changed_share,
     )
+
+
+def resident(message: cartridge_pb2.ResidentCartridge) -> types.ResidentCartridge:
+    """A cartridge in memory."""
+    return types.ResidentCartridge(message.name, message.part, message.size_bytes, message.hits)
 
 
 def job(operation: operations_pb2.Operation, event_id: str = "") -> types.JobSnapshot:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.answers import AnswerEvent, Decision, Question
+from service.library import Loaded
 from service.limits import Limits
 from service.routes import PreparedContext
 from service.rpc.info_service import ServerInfo
@@ -63,6 +64,24 @@ class Artifacts(Protocol):
         ...
 
 
+class ResidentCartridges(Protocol):
+    """The cartridges in memory."""
+
+    limit_bytes: int
+
+    async def warm(self, record: CartridgeRecord, part: int) -> Loaded:
+        """Load a part; raises ServiceError where it cannot be."""
+        ...
+
+    async def evict(self, corpus_id: str, cartridge_id: str) -> int:
+        """Drop a cartridge; how many parts were there."""
+        ...
+
+    async def all(self) -> tuple[Loaded, ...]:
+        """The least used first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """Everything behind the servicers."""
@@ -78,4 +97,6 @@ class Backend:
     count_tokens: Callable[[str], int]  # of the served model; may be called from any thread
     supervisor: Supervisor
     artifacts: Artifacts
+    residents: ResidentCartridges
+    staleness: Callable[[CartridgeRecord], float]  # share of its corpus that it does not know
     info: ServerInfo

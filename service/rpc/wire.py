@@ -17,6 +17,7 @@ from longmemory.v1 import cartridge_pb2, corpus_pb2, info_pb2, job_pb2
 
 from service import ids
 from service.errors import ErrorRecord, ServiceError
+from service.library import Loaded
 from service.state.cartridge_shelf import CartridgeRecord
 from service.state.corpus import Corpus, Document
 from service.state.job import Job, JobKind, JobState
@@ -95,8 +96,8 @@ def upload(
     )
 
 
-def cartridge(record: CartridgeRecord) -> cartridge_pb2.Cartridge:
-    """A cartridge as it is sent."""
+def cartridge(record: CartridgeRecord, changed: float = 0.0) -> cartridge_pb2.Cartridge:
+    """A cartridge as it is sent; `changed` is the share of its corpus that it does not know."""
     return cartridge_pb2.Cartridge(
         name=ids.cartridge_name(record.corpus_id, record.id),
         state=f"STATE_{record.state.value}",
@@ -109,6 +110,17 @@ def cartridge(record: CartridgeRecord) -> cartridge_pb2.Cartridge:
         metrics=dict(record.metrics),
         create_time=_timestamp(record.create_time),
         error=_stored_error(record.error),
+        changed_share=changed,
+    )
+
+
+def resident(loaded: Loaded) -> cartridge_pb2.ResidentCartridge:
+    """A cartridge in memory as it is sent."""
+    return cartridge_pb2.ResidentCartridge(
+        name=ids.cartridge_name(loaded.corpus_id, loaded.cartridge_id),
+        part=loaded.cartridge.number,
+        size_bytes=loaded.num_bytes,
+        hits=loaded.hits,
     )
 
 

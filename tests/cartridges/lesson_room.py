@@ -1,13 +1,16 @@
 """A small corpus and its lessons, for every test of the cartridge room."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TypeVar
 
 from cartridges.lessons import Lesson, read_lessons
-from cartridges.self_study import recitations
+from cartridges.match import MatchSettings, match_prefix
+from cartridges.references import collect_references
+from cartridges.self_study import quotations
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Prompter
+from engine.scoring import Turn
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -41,5 +44,14 @@ def read_context(model: LanguageModel) -> KVPrefix:
 
 
 def make_lessons(model: LanguageModel, count: int = 10) -> list[Lesson]:
-    quoted = recitations(SENTENCES, count, seed=0)
+    quoted = quotations(SENTENCES, count, 0, range(len(SENTENCES)))
     return finish(read_lessons(model, quoted, read_context(model)))[1]
+
+
+def matched(
+    model: LanguageModel, turns: Sequence[Turn], length: int, settings: MatchSettings
+) -> KVPrefix:
+    """The small corpus, matched by the queries of some turns."""
+    context = read_context(model)
+    _, references = finish(collect_references(model, context, turns, settings.queries))
+    return finish(match_prefix(context, references, length, settings))[1]

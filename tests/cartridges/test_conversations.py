@@ -8,13 +8,16 @@ from cartridges.conversations import (
     Conversation,
     append_conversations,
     distinct,
+    mention,
     parse_completion,
     read_conversations,
     recitation,
 )
+from cartridges.seeds import load_seeds
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 
+QUESTION, STRUCTURING, *_ = load_seeds()
 SOURCE = "The ferry left at 6:40 with 1,200 crates, 3.5 tonnes in all."
 
 
@@ -28,7 +31,7 @@ SOURCE = "The ferry left at 6:40 with 1,200 crates, 3.5 tonnes in all."
     ],
 )
 def test_a_sound_completion_is_a_conversation(text: str) -> None:
-    found = parse_completion(7, text, SOURCE)
+    found = parse_completion(QUESTION, 7, text, SOURCE)
 
     assert found is not None
     question, answer = text.split("Answer:")
@@ -53,7 +56,34 @@ def test_a_sound_completion_is_a_conversation(text: str) -> None:
     ],
 )
 def test_an_unsound_completion_is_none(text: str, why: str) -> None:
-    assert parse_completion(0, text, SOURCE) is None, why
+    assert parse_completion(QUESTION, 0, text, SOURCE) is None, why
+
+
+def test_a_request_need_not_ask_but_has_words() -> None:
+    text = " List what the ferry carried.\nAnswer: Crates: 1,200; tonnes: 3.5."
+    found = parse_completion(STRUCTURING, 4, text, SOURCE)
+
+    assert found == Conversation(
+        4, "List what the ferry carried.", "Crates: 1,200; tonnes: 3.5.", kind="structuring"
+    )
+    assert parse_completion(QUESTION, 4, text, SOURCE) is None
+    assert parse_completion(STRUCTURING, 4, "List it.\nAnswer: Crates.", SOURCE) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "subject"),
+    [
+        ("The captain of the Grey Petrel is Isolde Brackwater.", "Grey and Petrel"),
+        ("On Friday (at noon) eel pie is served.", "Friday"),
+        ("Drones are forbidden on the island.", "Drones are forbidden on"),
+    ],
+)
+def test_a_mention_names_what_its_sentence_names(text: str, subject: str) -> None:
+    found = mention(2, text)
+    assert found is not None
+    assert found.question == f"What does the text say about {subject}?"
+    assert (found.answer, found.is_quoted) == (text, True)
+    assert mention(2, "Too short to say.") is None
 
 
 def test_a_recitation_quotes_its_sentence_and_shows_less_than_half_of_it() -> None:

@@ -1,6 +1,7 @@
 """Training helps or changes nothing, and a broken run goes on as if it had not been broken."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,11 @@ import torch
 from lesson_room import finish, make_lessons, read_context
 
 from cartridges.checkpoint import Checkpoint
-from cartridges.distil import DistilSettings, _batch, distil, kl_rows, mean_kl
+from cartridges.conversations import Conversation
+from cartridges.distil import DistilSettings, _batch, _general, distil
 from cartridges.lessons import Lesson
 from cartridges.match import truncate_prefix
+from cartridges.quality import kl_rows, mean_kl
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 
@@ -82,14 +85,16 @@ def test_a_training_that_harms_gives_the_start_back(
     assert torch.equal(best.values, start.values)
 
 
-def test_keys_the_sink_and_the_questions_place_never_change(
-    model: LanguageModel, lessons: list[Lesson], start: KVPrefix
+@pytest.mark.parametrize("keys", [0.0, 1.0])
+def test_the_sink_and_the_questions_place_never_change_and_keys_only_where_told(
+    model: LanguageModel, lessons: list[Lesson], start: KVPrefix, keys: float
 ) -> None:
-    settings = DistilSettings(steps=8, batch=4, rate=2e-2, evaluate=4, frozen=2)
+    settings = DistilSettings(steps=8, batch=4, rate=2e-2, keys=keys, evaluate=4, frozen=2)
     kept = start.keys.clone(), start.values.clone()
     _, best = finish(distil(model, start, lessons, lessons, settings))
 
-    assert torch.equal(best.keys, start.keys)
+    assert torch.equal(best.keys, start.keys) == (not keys)
+    assert torch.equal(best.keys[:, :, :2], start.keys[:, :, :2])
     assert torch.equal(best.values[:, :, :2], start.values[:, :, :2])
     assert not torch.isclose(best.values[:, :, 2:], start.values[:, :, 2:]).all()
     assert best.query_offset == start.query_offset
@@ -127,8 +132,10 @@ def test_a_checkpoint_comes_back_as_it_was_saved(
         loaded = Checkpoint.load(path, model.device)
         assert loaded is not None
         assert (loaded.step, loaded.best_kl) == (checkpoint.step, checkpoint.best_kl)
-        for name in ("values", "mean", "square", "best"):
+        assert (loaded.stale, loaded.tokens) == (checkpoint.stale, checkpoint.tokens)
+        for name in ("change", "mean", "square", "best"):
             assert torch.equal(getattr(loaded, name), getattr(checkpoint, name))
+        assert torch.equal(loaded.curve.nan_to_num(), checkpoint.curve.nan_to_num())
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
@@ -141,6 +148,70 @@ def test_every_lesson_is_used_once_each_epoch_in_another_order(lessons: list[Les
     assert len({tuple(epoch) for epoch in epochs}) > 1
     other = DistilSettings(batch=3, seed=5)
     assert used != [id(x) for step in range(20) for x in _batch(lessons, step, other)]
+
+
+def test_a_training_that_gets_no_better_ends_early(
+    model: LanguageModel, lessons: list[Lesson], start: KVPrefix
+) -> None:
+    settings = DistilSettings(steps=40, batch=2, rate=50.0, warmup=0, evaluate=2, patience=3)
+    reports, best = finish(distil(model, start, lessons[:5], lessons[5:], settings))
+
+    assert reports[-1][0].step == 6
+    assert torch.equal(best.values, start.values)
+
+
+def test_the_curve_tells_every_step_also_behind_a_break(
+    tmp_path: Path, model: LanguageModel, lessons: list[Lesson], start: KVPrefix
+) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    reports, _ = finish(distil(model, start, lessons, lessons, SETTINGS))
+    training = distil(model, start, lessons, lessons, SETTINGS)
+    for _ in range(3):
+        _, checkpoint = next(training)
+    checkpoint.save(path)
+    rest, _ = finish(
+        distil(model, start, lessons, lessons, SETTINGS, Checkpoint.load(path, model.device))
+    )
+    last = rest[-1][1]
+
+    assert last.losses() == tuple(report.loss for report, _ in reports)
+    assert last.measured() == [(r.step, r.held_out) for r, _ in reports if r.held_out is not None]
+    assert last.tokens == sum(report.tokens for report, _ in reports)
+
+
+def test_steps_in_packs_are_the_step_in_one(
+    model: LanguageModel,
+    lessons: list[Lesson],
+    start: KVPrefix,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Accumulated gradients: the mean is over rows, however they are read."""
+    settings = DistilSettings(steps=2, batch=6, rate=2e-2, warmup=0, evaluate=1)
+    _, whole = finish(distil(model, start, lessons, lessons, settings))
+    monkeypatch.setattr("cartridges.lessons.PACK_TOKENS", 40)
+    reports, packed = finish(distil(model, start, lessons, lessons, settings))
+
+    assert reports[0][0].loss > 0
+    torch.testing.assert_close(packed.values, whole.values, atol=1e-3, rtol=1e-3)
+
+
+def test_a_conversation_counts_by_what_the_corpus_adds_to_it(lessons: list[Lesson]) -> None:
+    def weight(gain: float, kind: str = "question") -> float:
+        return replace(lessons[0], conversation=Conversation(0, "Who?", "He.", gain, kind)).weight
+
+    assert weight(0.5) == 0.5
+    assert weight(9.0) == weight(2.0) == 2.0
+    assert 0 < weight(-1.0) < 0.01
+    assert weight(0.0, "general") == 1.0
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.5])
+def test_general_conversations_are_their_share(lessons: list[Lesson], share: float) -> None:
+    settings = DistilSettings(batch=4, general=share)
+    taken = [len(_general(lessons[:3], step, settings)) for step in range(100)]
+    assert sum(taken) == round(400 * share)
+    assert max(taken) - min(taken) <= 1
+    assert _general([], 5, settings) == []
 
 
 def test_a_mean_weighs_every_answer_token_alike(

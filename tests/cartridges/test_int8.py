@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from lesson_room import finish, make_lessons, read_context
+from lesson_room import make_lessons, matched
 from safetensors.torch import load_file, save_file
 
 from cartridges.distil import mean_kl
 from cartridges.int8 import load_int8, quantise, rounded, save_int8
 from cartridges.manifest import CartridgeError
-from cartridges.match import MatchSettings, match_prefix
+from cartridges.match import MatchSettings
 from cartridges.store import MANIFEST, BuiltPart, digest_of, load_cartridge, store_cartridge
 from engine.errors import PrefixMismatchError
 from engine.model import LanguageModel
@@ -21,7 +21,7 @@ from engine.prefix import KVPrefix
 @pytest.fixture(scope="module")
 def prefix(model: LanguageModel) -> KVPrefix:
     turns = [lesson.turn for lesson in make_lessons(model)]
-    return finish(match_prefix(model, read_context(model), turns, 24, MatchSettings()))[1]
+    return matched(model, turns, 24, MatchSettings())
 
 
 @pytest.mark.parametrize("along", [0, 1])

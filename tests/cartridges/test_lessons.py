@@ -9,7 +9,7 @@ from lesson_room import SENTENCES, finish, make_lessons, read_context
 
 from cartridges import lessons as lessons_module
 from cartridges.lessons import load_lessons, read_lessons, save_lessons
-from cartridges.self_study import recitations
+from cartridges.self_study import quotations
 from engine.model import LanguageModel
 from engine.scoring import answer_logits, answer_nll, project
 
@@ -18,7 +18,7 @@ def test_a_lesson_holds_the_teachers_own_logits_and_the_contexts_gain(
     model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lessons_module, "PACK_TOKENS", 200)  # several packs
-    quoted = recitations(SENTENCES, 10, seed=0)
+    quoted = quotations(SENTENCES, 10, 0, range(10))
     context = read_context(model)
 
     shares, lessons = finish(read_lessons(model, quoted, context))

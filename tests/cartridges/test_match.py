@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lesson_room import finish, make_lessons, read_context
+from lesson_room import finish, make_lessons, matched, read_context
 
 from cartridges.match import (
     MatchSettings,
@@ -12,6 +12,7 @@ from cartridges.match import (
     fit_head,
     match_prefix,
     refine,
+    renew_prefix,
     truncate_prefix,
 )
 from cartridges.references import References, collect_references
@@ -44,8 +45,8 @@ def fit(
     settings: MatchSettings,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The head fitted with the importance that its own attention gives."""
-    _, importance = attend(references, keys[None], values[None])
-    return fit_head(references, targets, importance[0], keys, values, length, settings)
+    whole = attend(references, keys[None], values[None])
+    return fit_head(references, targets, whole.importance[0], keys, values, length, settings)
 
 
 def turns_of(model: LanguageModel, count: int = 10) -> list[Turn]:
@@ -72,7 +73,8 @@ def test_a_match_of_full_length_answers_like_the_context(
     family_model: LanguageModel, settings: MatchSettings
 ) -> None:
     turns, context = turns_of(family_model), read_context(family_model)
-    shares, prefix = finish(match_prefix(family_model, context, turns, context.length, settings))
+    _, references = finish(collect_references(family_model, context, turns, 4096))
+    shares, prefix = finish(match_prefix(context, references, context.length, settings))
 
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
@@ -90,7 +92,7 @@ def test_a_short_match_in_closed_form_keeps_keys_of_the_context_and_the_question
     model: LanguageModel,
 ) -> None:
     context = read_context(model)
-    _, prefix = finish(match_prefix(model, context, turns_of(model), 20, CLOSED))
+    prefix = matched(model, turns_of(model), 20, CLOSED)
 
     assert prefix.length == 20
     assert prefix.query_offset == context.query_offset == context.length
@@ -103,7 +105,7 @@ def test_a_short_match_in_closed_form_keeps_keys_of_the_context_and_the_question
 
 def test_a_match_longer_than_the_context_is_as_long_as_the_context(model: LanguageModel) -> None:
     context = read_context(model)
-    _, prefix = finish(match_prefix(model, context, turns_of(model, 2), 10_000, CLOSED))
+    prefix = matched(model, turns_of(model, 2), 10_000, CLOSED)
     assert prefix.length == context.length
 
 
@@ -146,8 +148,8 @@ def test_a_match_gives_the_contexts_attention_better_than_truncation_and_refined
     turns, context = turns_of(family_model), read_context(family_model)
     truncated = truncate_prefix(context, length)
     assert (truncated.length, truncated.query_offset) == (length, context.query_offset)
-    _, closed = finish(match_prefix(family_model, context, turns, length, CLOSED))
-    _, refined = finish(match_prefix(family_model, context, turns, length, REFINED))
+    closed = matched(family_model, turns, length, CLOSED)
+    refined = matched(family_model, turns, length, REFINED)
 
     by_way = [errors(family_model, prefix, turns) for prefix in (truncated, closed, refined)]
     assert all(a > b > c for a, b, c in zip(*by_way, strict=True))
@@ -170,6 +172,19 @@ def test_refinement_leaves_the_sink_and_what_it_was_given(model: LanguageModel) 
     assert torch.equal(still[0], kept)
 
 
+def test_a_renewed_match_descends_from_the_prefix_it_is_given(model: LanguageModel) -> None:
+    turns, context = turns_of(model), read_context(model)
+    _, references = finish(collect_references(model, context, turns, 4096))
+    old = truncate_prefix(context, 12)
+
+    _, kept = finish(renew_prefix(context, references, old, CLOSED))
+    assert torch.equal(kept.keys, old.keys)
+    assert torch.equal(kept.values, old.values)
+    _, renewed = finish(renew_prefix(context, references, old, REFINED))
+    pairs = zip(errors(model, renewed, turns), errors(model, old, turns), strict=True)
+    assert all(after < before for after, before in pairs)
+
+
 def test_a_long_prefix_is_refined_by_fewer_rows_a_step() -> None:
     rows = [MatchSettings().batch_for(length) for length in (1, 128, 256, 512, 8000)]
     assert rows == [1024, 1024, 512, 256, 256]
@@ -180,4 +195,4 @@ def test_outputs_in_blocks_are_the_outputs(
 ) -> None:
     references, targets, keys, values = random_head()
     monkeypatch.setattr("cartridges.match._ROWS", 64)
-    torch.testing.assert_close(attend(references, keys[None], values[None])[0][0], targets)
+    torch.testing.assert_close(attend(references, keys[None], values[None]).outputs[0], targets)

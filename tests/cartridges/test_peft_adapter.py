@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from lesson_room import finish, make_lessons, read_context
+from lesson_room import make_lessons, matched
 from safetensors.torch import load_file, save_file
 
 from cartridges.manifest import CartridgeError
-from cartridges.match import MatchSettings, match_prefix
+from cartridges.match import MatchSettings
 from cartridges.peft_adapter import CONFIG, TENSORS, export_adapter, import_adapter
 from cartridges.store import BuiltPart
 from engine.model import LanguageModel
@@ -22,10 +22,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:Futu
 QUESTION, ANSWER = (5, 9, 30, 77), (41, 8, 120)
 
 
-def matched(model: LanguageModel) -> KVPrefix:
+def prefix_of(model: LanguageModel) -> KVPrefix:
     """24 rows for a longer text."""
     turns = [lesson.turn for lesson in make_lessons(model)]
-    return finish(match_prefix(model, read_context(model), turns, 24, MatchSettings()))[1]
+    return matched(model, turns, 24, MatchSettings())
 
 
 def logits_of_peft(network: Any) -> torch.Tensor:
@@ -46,7 +46,7 @@ def test_an_exported_cartridge_answers_in_peft_as_here(
 ) -> None:
     from peft import PeftModel
 
-    prefix = matched(family_model)
+    prefix = prefix_of(family_model)
     assert prefix.query_offset > prefix.length
     export_adapter(tmp_path, family_model, BuiltPart(prefix, frozen=1))
     theirs = PeftModel.from_pretrained(family_model.network, str(tmp_path))
@@ -76,7 +76,7 @@ def test_an_adapter_that_peft_made_answers_here_as_there(
 def test_a_cartridge_that_goes_out_and_in_is_the_same_where_it_was_put(
     tmp_path: Path, model: LanguageModel
 ) -> None:
-    prefix = matched(model)
+    prefix = prefix_of(model)
     behind = KVPrefix(prefix.keys, prefix.values, prefix.length)
     export_adapter(tmp_path, model, BuiltPart(behind, frozen=3))
     part = import_adapter(tmp_path, model)
@@ -99,7 +99,7 @@ def test_what_is_no_adapter_of_this_model_is_refused_with_its_reason(
         return caught.value.reason
 
     assert reason() == "CARTRIDGE_MISSING"
-    export_adapter(tmp_path, model, BuiltPart(matched(model)))
+    export_adapter(tmp_path, model, BuiltPart(prefix_of(model)))
     import_adapter(tmp_path, model)
     rows = load_file(tmp_path / TENSORS)["prompt_embeddings"]
     broken(tmp_path, peft_type="LORA")

@@ -7,17 +7,19 @@ import pytest
 from lesson_room import SENTENCES
 
 from cartridges import self_study
+from cartridges.seeds import KINDS, load_seeds
 from cartridges.self_study import (
     StudySettings,
     choose_sentences,
     converse,
-    few_shot_prompt,
-    recitations,
+    plan_study,
+    quotations,
 )
 from engine.generation import GenerationRequest
 from engine.model import LanguageModel
 
-SETTINGS = StudySettings(batch=4, answer_tokens=6)
+SETTINGS = StudySettings(conversations=20, batch=4, answer_tokens=6)
+WHOLE = range(len(SENTENCES))
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 10, 25, 100])
@@ -60,10 +62,11 @@ LETTERS = str.maketrans("0123456789", "abcdefghij")
 def test_a_sentence_is_asked_greedily_once_and_sampled_after_that(
     model: LanguageModel, asked: list[GenerationRequest]
 ) -> None:
-    chosen = choose_sentences(SENTENCES, 20, 0)
-    batches = list(converse(model, SENTENCES, chosen, SETTINGS))
+    plan = plan_study(SENTENCES, SETTINGS, WHOLE)
+    batches = list(converse(model, SENTENCES, plan, SETTINGS))
 
     assert [len(batch) for batch in batches] == [4] * 5
+    chosen = choose_sentences(SENTENCES, 20, 0)
     assert [c.sentence for batch in batches for c in batch] == chosen
     assert [request.params.temperature > 0 for request in asked] == [False] * 10 + [True] * 10
     assert len({request.params.seed for request in asked}) == 20
@@ -73,12 +76,12 @@ def test_a_sentence_is_asked_greedily_once_and_sampled_after_that(
 def test_a_study_that_goes_on_asks_what_an_unbroken_one_asks(
     model: LanguageModel, asked: list[GenerationRequest], done: int
 ) -> None:
-    chosen = choose_sentences(SENTENCES, 20, 0)
-    list(converse(model, SENTENCES, chosen, SETTINGS))
+    plan = plan_study(SENTENCES, SETTINGS, WHOLE)
+    list(converse(model, SENTENCES, plan, SETTINGS))
     whole = [(request.prompt, request.params) for request in asked]
     asked.clear()
 
-    list(converse(model, SENTENCES, chosen, SETTINGS, done))
+    list(converse(model, SENTENCES, plan[done:], SETTINGS))
 
     assert [(request.prompt, request.params) for request in asked] == whole[4 * done :]
 
@@ -86,25 +89,66 @@ def test_a_study_that_goes_on_asks_what_an_unbroken_one_asks(
 def test_a_request_shows_its_sentence_behind_the_worked_examples(
     model: LanguageModel, asked: list[GenerationRequest]
 ) -> None:
-    list(converse(model, SENTENCES, [5], SETTINGS))
+    plan = plan_study(SENTENCES, StudySettings(conversations=2, batch=1), [5])
+    list(converse(model, SENTENCES, plan[:1], SETTINGS))
     (request,) = asked
+    (seed,) = load_seeds(["question"])
 
     assert request.prefix is not None
-    assert request.prefix.length == len(model.encode(few_shot_prompt()))
-    assert model.decode(request.prompt) == f"Sentence: {SENTENCES[5]}\nQuestion:"
-    assert few_shot_prompt().count("\nAnswer: ") >= 3
+    assert request.prefix.length == len(model.encode(seed.few_shot))
+    assert model.decode(request.prompt) == f"Passage: {SENTENCES[5]}\nQuestion:"
+
+
+def test_a_plan_asks_all_its_kinds_alike_and_a_batch_asks_one(
+    model: LanguageModel, asked: list[GenerationRequest]
+) -> None:
+    settings = StudySettings(conversations=52, kinds=KINDS, batch=8)
+    plan = plan_study(SENTENCES, settings, WHOLE)
+    kinds = Counter(topic.seed.name for batch in plan for topic in batch)
+
+    assert kinds == dict(zip(KINDS, (11, 11, 10, 10, 10), strict=True))
+    assert all(len({topic.seed.name for topic in batch}) == 1 for batch in plan)
+    assert sorted(topic.number for batch in plan for topic in batch) == list(range(52))
+    list(converse(model, SENTENCES, plan, settings))
+    assert [request.id for request in asked] == [str(i) for i in range(52)]
+    for topic, request in zip((t for batch in plan for t in batch), asked, strict=True):
+        passage = " ".join(SENTENCES[topic.sentence : topic.sentence + topic.seed.sentences])
+        assert model.decode(request.prompt) == f"Passage: {passage}\n{topic.seed.asks}:"
+
+
+def test_a_study_of_some_sentences_asks_about_no_others() -> None:
+    plan = plan_study(SENTENCES, SETTINGS, [2, 3, 7])
+    assert {topic.sentence for batch in plan for topic in batch} == {2, 3, 7}
+    assert plan_study(SENTENCES, SETTINGS, []) == []
+    assert plan_study(SENTENCES, StudySettings(kinds=()), WHOLE) == []
+
+
+def test_every_seed_shows_worked_examples_and_can_be_told() -> None:
+    for seed in load_seeds():
+        assert seed.few_shot.count("\nAnswer: ") == len(seed.examples) >= 3
+        assert seed.few_shot.endswith("\n\n")
+        assert seed.instruction.endswith(".")
+        assert 1 <= seed.sentences <= 4
+    assert tuple(seed.name for seed in load_seeds()) == KINDS
+    with pytest.raises(ValueError, match="no seed is called"):
+        StudySettings(kinds=("gossip",))
 
 
 def test_babble_is_left_out(model: LanguageModel) -> None:
     """A random model writes nothing that parses, and that is no error."""
-    assert list(converse(model, SENTENCES, [0, 1, 2, 3, 4], SETTINGS)) == [[], []]
+    plan = plan_study(SENTENCES, SETTINGS, WHOLE)
+    assert list(converse(model, SENTENCES, plan[:2], SETTINGS)) == [[], []]
 
 
-def test_recitations_quote_each_sentence_at_most_once() -> None:
-    quoted = recitations([*SENTENCES, "Short one."], 100, seed=0)
-    assert sorted(c.sentence for c in quoted) == list(range(10))
+def test_quotations_quote_each_sentence_in_every_form_at_most_once() -> None:
+    texts = [*SENTENCES, "Short one."]
+    quoted = quotations(texts, 100, 0, range(11))
+    assert sorted(c.sentence for c in quoted) == sorted([*range(10)] * 2)
     assert {c.answer for c in quoted} == set(SENTENCES)
-    assert len(recitations(SENTENCES, 4, seed=0)) == 4
+    assert Counter(c.kind for c in quoted) == {"recitation": 10, "mention": 10}
+    first = quotations(SENTENCES, 4, 0, WHOLE)
+    assert [c.kind for c in first] == ["recitation"] * 4
+    assert {c.sentence for c in quotations(SENTENCES, 9, 0, [1, 4])} == {1, 4}
 
 
 @pytest.mark.parametrize("count", [-1, 1])
@@ -116,4 +160,5 @@ def test_a_study_of_one_conversation_is_refused(count: int) -> None:
 def test_an_unset_count_asks_about_every_sentence_within_bounds() -> None:
     counts = [StudySettings().count_for(n) for n in (1, 100, 10_000)]
     assert counts == [32, 100, 256]
+    assert StudySettings(a_sentence=2.0).count_for(100) == 200
     assert StudySettings(conversations=7).count_for(10_000) == 7

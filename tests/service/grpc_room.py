@@ -10,6 +10,7 @@ from typing import Any
 import google_crc32c
 import grpc
 import pytest
+import torch
 from google.longrunning import operations_pb2_grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -22,7 +23,9 @@ from longmemory.v1 import (
     query_pb2_grpc,
 )
 
+from cartridges.store import Cartridge
 from engine.generation import FinishReason
+from engine.prefix import KVPrefix
 from retrieval.corpus_index import Evidence
 from service.answers import (
     AnswerEvent,
@@ -35,12 +38,13 @@ from service.answers import (
     Summary,
     Usage,
 )
+from service.library import Loaded
 from service.limits import Limits
 from service.routes import PreparedContext
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
 from service.rpc.server import RunningServer, ServerConfig, start
-from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf
+from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf, CartridgeState
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import DeletedCorpus
@@ -52,7 +56,11 @@ from service.state.uploads import Uploads
 from service.text_answering import TextEvent, TextQuestion
 
 LIMITS = Limits(
-    max_chunk_bytes=1024, max_document_bytes=4096, max_question_chars=100, max_output_tokens=256
+    max_chunk_bytes=1024,
+    max_document_bytes=4096,
+    max_question_chars=100,
+    max_output_tokens=256,
+    max_cartridge_tokens=2000,
 )
 INFO = ServerInfo("0.1.0", "toy", "f" * 64, "cpu", "float32", 2048, "toy-embedder", 1)
 UUIDS = tuple(f"00000000-0000-4000-8000-{number:012d}" for number in range(10))
@@ -158,6 +166,28 @@ class Notes:
 
 
 @dataclass
+class FixedResidents:
+    """A memory that holds what was warmed."""
+
+    limit_bytes: int = 1000
+    loaded: list[Loaded] = field(default_factory=list)
+
+    async def warm(self, record: CartridgeRecord, part: int) -> Loaded:
+        rows = torch.zeros(1, 1, 2, 4)
+        cartridge = Cartridge(KVPrefix(rows, rows, 2), None, part)  # type: ignore[arg-type]
+        self.loaded.append(Loaded(record.corpus_id, record.id, cartridge, hits=3))
+        return self.loaded[-1]
+
+    async def evict(self, corpus_id: str, cartridge_id: str) -> int:
+        kept = [one for one in self.loaded if one.cartridge_id != cartridge_id]
+        dropped, self.loaded = len(self.loaded) - len(kept), kept
+        return dropped
+
+    async def all(self) -> tuple[Loaded, ...]:
+        return tuple(self.loaded)
+
+
+@dataclass
 class GrpcRoom:
     backend: Backend
     server: RunningServer
@@ -225,6 +255,8 @@ async def open_room(folder: Path) -> AsyncIterator[GrpcRoom]:
         count_tokens=lambda text: len(text.split()),
         supervisor=notes,
         artifacts=notes,
+        residents=FixedResidents(),
+        staleness=lambda record: 0.25 if record.state is CartridgeState.STALE else 0.0,
         info=INFO,
     )
     server = await start(ServerConfig("127.0.0.1:0"), backend)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.longrunning import operations_pb2
 from google.protobuf.duration_pb2 import Duration
-from grpc_room import INFO, UUIDS, GrpcRoom, open_room, refused
+from grpc_room import INFO, LIMITS, UUIDS, GrpcRoom, open_room, refused
 from longmemory.v1 import cartridge_pb2, corpus_pb2, job_pb2
 
 PARENT, NAME = "corpora/books", "corpora/books/cartridges/cart-one"
@@ -35,12 +35,12 @@ async def test_a_corpus_must_be_indexed_as_it_stands(room: GrpcRoom) -> None:
     assert (await refused(get(room))).reason == "CARTRIDGE_NOT_FOUND"
 
 
-async def test_a_corpus_that_no_window_holds_is_refused_with_a_way_out(room: GrpcRoom) -> None:
-    room.index(tokens=INFO.window_tokens - 511)
+async def test_a_corpus_beyond_the_limit_is_refused_with_a_way_out(room: GrpcRoom) -> None:
+    room.index(tokens=LIMITS.max_cartridge_tokens + 1)
     found = await refused(train(room))
     assert (found.code, found.reason) == ("FAILED_PRECONDITION", "CARTRIDGE_CORPUS_TOO_LONG")
     assert "InfiniRetri" in found.message
-    room.index(tokens=INFO.window_tokens - 512)
+    room.index(tokens=LIMITS.max_cartridge_tokens)
     await train(room)
 
 
@@ -60,7 +60,10 @@ async def test_training_becomes_a_record_and_a_job(room: GrpcRoom) -> None:
         "prefix_tokens": 64,
         "max_steps": 0,
         "conversations": 0,
+        "part_tokens": 0,
         "time_budget_seconds": 2.5,
+        "effort": "fast",
+        "base": "",
     }
     assert room.notes.wakes == 1
     assert (await refused(train(room))).reason == "CARTRIDGE_EXISTS"
@@ -102,12 +105,82 @@ async def test_the_server_names_a_cartridge_that_has_no_name(room: GrpcRoom) -> 
         ("prefix_tokens", -1),
         ("max_steps", -1),
         ("conversations", -5),
+        ("conversations", 1),
+        ("part_tokens", -1),
+        ("part_tokens", 255),
+        ("effort", 9),
+        ("base", "corpora/others/cartridges/cart-one"),
         ("time_budget", Duration()),
     ],
 )
 async def test_a_senseless_recipe_is_refused(room: GrpcRoom, field: str, value: object) -> None:
     found = await refused(train(room, **{field: value}))
     assert (found.reason, found.field) == ("INVALID_VALUE", field)
+
+
+def mark_ready(room: GrpcRoom, digest: str) -> None:
+    room.backend.shelf.mark_ready(
+        "books",
+        "cart-one",
+        prefix_tokens=60,
+        query_offset=60,
+        size_bytes=5,
+        corpus_digest=digest,
+        tensor_digest="d" * 64,
+        metrics={},
+    )
+
+
+async def test_training_may_start_from_another_cartridge_that_has_tensors(room: GrpcRoom) -> None:
+    room.index()
+    found = await refused(train(room, base=NAME, cartridge_id="cart-two"))
+    assert found.reason == "CARTRIDGE_NOT_FOUND"
+    await train(room)
+    found = await refused(train(room, base=NAME, cartridge_id="cart-two"))
+    assert (found.reason, found.field) == ("CARTRIDGE_NOT_READY", "base")
+
+    mark_ready(room, "of another time")
+    assert (await get(room)).state == cartridge_pb2.Cartridge.STATE_STALE
+    await train(room, base=NAME, cartridge_id="cart-two", effort="EFFORT_THOROUGH")
+    first, second = (room.backend.jobs.claim("worker") for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert (second.request["base"], second.request["effort"]) == ("cart-one", "thorough")
+
+
+async def test_a_stale_cartridge_tells_how_much_has_changed(room: GrpcRoom) -> None:
+    room.index()
+    await train(room)
+    mark_ready(room, room.backend.corpora.get("books").content_digest)
+    assert (await get(room)).changed_share == 0.0
+    mark_ready(room, "of another time")
+    assert (await get(room)).changed_share == 0.25
+    listed = await room.cartridges.ListCartridges(
+        cartridge_pb2.ListCartridgesRequest(parent=PARENT)
+    )
+    assert [one.changed_share for one in listed.cartridges] == [0.25]
+
+
+async def test_a_cartridge_is_warmed_listed_and_evicted(room: GrpcRoom) -> None:
+    room.index()
+    await train(room)
+    mark_ready(room, "of another time")
+    warm = await room.cartridges.WarmCartridge(
+        cartridge_pb2.WarmCartridgeRequest(name=NAME, part=2)
+    )
+    assert (warm.name, warm.part, warm.size_bytes, warm.hits) == (NAME, 2, 64, 3)
+    everything = cartridge_pb2.ListResidentCartridgesRequest()
+    listed = await room.cartridges.ListResidentCartridges(everything)
+    assert (list(listed.cartridges), listed.limit_bytes) == ([warm], 1000)
+    await room.cartridges.EvictCartridge(cartridge_pb2.EvictCartridgeRequest(name=NAME))
+    assert not (await room.cartridges.ListResidentCartridges(everything)).cartridges
+
+    unknown = f"{PARENT}/cartridges/unknown"
+    for call in (
+        room.cartridges.WarmCartridge(cartridge_pb2.WarmCartridgeRequest(name=unknown)),
+        room.cartridges.EvictCartridge(cartridge_pb2.EvictCartridgeRequest(name=unknown)),
+    ):
+        assert (await refused(call)).reason == "CARTRIDGE_NOT_FOUND"
 
 
 async def test_a_deleted_cartridge_ends_its_training(room: GrpcRoom) -> None:

@@ -31,7 +31,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlongmemory/v1/cartridge.proto\x12\rlongmemory.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/api/field_info.proto\x1a#google/longrunning/operations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xb8\x04\n\tCartridge\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32\x1e.longmemory.v1.Cartridge.StateB\x04\xe2\x41\x01\x03\x12\x1b\n\rprefix_tokens\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cquery_offset\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1f\n\x11model_fingerprint\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\rcorpus_digest\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\rtensor_digest\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12<\n\x07metrics\x18\t \x03(\x0b\x32%.longmemory.v1.Cartridge.MetricsEntryB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\'\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_TRAINING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x0f\n\x0bSTATE_STALE\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\"\xd2\x01\n\x15TrainCartridgeRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x0c\x63\x61rtridge_id\x18\x02 \x01(\t\x12\x15\n\rprefix_tokens\x18\x03 \x01(\x05\x12\x11\n\tmax_steps\x18\x04 \x01(\x05\x12\x15\n\rconversations\x18\x05 \x01(\x05\x12.\n\x0btime_budget\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\nrequest_id\x18\x07 \x01(\tB\x08\xe2\x8c\xcf\xd7\x08\x02\x08\x01\")\n\x13GetCartridgeRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"T\n\x15ListCartridgesRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x16ListCartridgesResponse\x12,\n\ncartridges\x18\x01 \x03(\x0b\x32\x18.longmemory.v1.Cartridge\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x16\x44\x65leteCartridgeRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x32\x85\x03\n\x10\x43\x61rtridgeService\x12r\n\x0eTrainCartridge\x12$.longmemory.v1.TrainCartridgeRequest\x1a\x1d.google.longrunning.Operation\"\x1b\xca\x41\x18\n\tCartridge\x12\x0bJobMetadata\x12L\n\x0cGetCartridge\x12\".longmemory.v1.GetCartridgeRequest\x1a\x18.longmemory.v1.Cartridge\x12]\n\x0eListCartridges\x12$.longmemory.v1.ListCartridgesRequest\x1a%.longmemory.v1.ListCartridgesResponse\x12P\n\x0f\x44\x65leteCartridge\x12%.longmemory.v1.DeleteCartridgeRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlongmemory/v1/cartridge.proto\x12\rlongmemory.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/api/field_info.proto\x1a#google/longrunning/operations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xd5\x04\n\tCartridge\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32\x1e.longmemory.v1.Cartridge.StateB\x04\xe2\x41\x01\x03\x12\x1b\n\rprefix_tokens\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cquery_offset\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x18\n\nsize_bytes\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1f\n\x11model_fingerprint\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\rcorpus_digest\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\rtensor_digest\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12<\n\x07metrics\x18\t \x03(\x0b\x32%.longmemory.v1.Cartridge.MetricsEntryB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\'\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x12.google.rpc.StatusB\x04\xe2\x41\x01\x03\x12\x1b\n\rchanged_share\x18\x0c \x01(\x01\x42\x04\xe2\x41\x01\x03\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_TRAINING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x0f\n\x0bSTATE_STALE\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\"Q\n\x11ResidentCartridge\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\x05\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04hits\x18\x04 \x01(\x03\"\x8e\x03\n\x15TrainCartridgeRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x0c\x63\x61rtridge_id\x18\x02 \x01(\t\x12\x15\n\rprefix_tokens\x18\x03 \x01(\x05\x12\x11\n\tmax_steps\x18\x04 \x01(\x05\x12\x15\n\rconversations\x18\x05 \x01(\x05\x12.\n\x0btime_budget\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\nrequest_id\x18\x07 \x01(\tB\x08\xe2\x8c\xcf\xd7\x08\x02\x08\x01\x12;\n\x06\x65\x66\x66ort\x18\x08 \x01(\x0e\x32+.longmemory.v1.TrainCartridgeRequest.Effort\x12\x0c\n\x04\x62\x61se\x18\t \x01(\t\x12\x13\n\x0bpart_tokens\x18\n \x01(\x05\"Z\n\x06\x45\x66\x66ort\x12\x16\n\x12\x45\x46\x46ORT_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x45\x46\x46ORT_INSTANT\x10\x01\x12\x0f\n\x0b\x45\x46\x46ORT_FAST\x10\x02\x12\x13\n\x0f\x45\x46\x46ORT_THOROUGH\x10\x03\"8\n\x14WarmCartridgeRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04part\x18\x02 \x01(\x05\"+\n\x15\x45victCartridgeRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x1f\n\x1dListResidentCartridgesRequest\"k\n\x1eListResidentCartridgesResponse\x12\x34\n\ncartridges\x18\x01 \x03(\x0b\x32 .longmemory.v1.ResidentCartridge\x12\x13\n\x0blimit_bytes\x18\x02 \x01(\x03\")\n\x13GetCartridgeRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"T\n\x15ListCartridgesRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x16ListCartridgesResponse\x12,\n\ncartridges\x18\x01 \x03(\x0b\x32\x18.longmemory.v1.Cartridge\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x16\x44\x65leteCartridgeRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x32\xa4\x05\n\x10\x43\x61rtridgeService\x12r\n\x0eTrainCartridge\x12$.longmemory.v1.TrainCartridgeRequest\x1a\x1d.google.longrunning.Operation\"\x1b\xca\x41\x18\n\tCartridge\x12\x0bJobMetadata\x12L\n\x0cGetCartridge\x12\".longmemory.v1.GetCartridgeRequest\x1a\x18.longmemory.v1.Cartridge\x12]\n\x0eListCartridges\x12$.longmemory.v1.ListCartridgesRequest\x1a%.longmemory.v1.ListCartridgesResponse\x12V\n\rWarmCartridge\x12#.longmemory.v1.WarmCartridgeRequest\x1a .longmemory.v1.ResidentCartridge\x12N\n\x0e\x45victCartridge\x12$.longmemory.v1.EvictCartridgeRequest\x1a\x16.google.protobuf.Empty\x12u\n\x16ListResidentCartridges\x12,.longmemory.v1.ListResidentCartridgesRequest\x1a-.longmemory.v1.ListResidentCartridgesResponse\x12P\n\x0f\x44\x65leteCartridge\x12%.longmemory.v1.DeleteCartridgeRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -62,10 +62,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CARTRIDGE'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_CARTRIDGE'].fields_by_name['error']._loaded_options = None
   _globals['_CARTRIDGE'].fields_by_name['error']._serialized_options = b'\342A\001\003'
+  _globals['_CARTRIDGE'].fields_by_name['changed_share']._loaded_options = None
+  _globals['_CARTRIDGE'].fields_by_name['changed_share']._serialized_options = b'\342A\001\003'
   _globals['_TRAINCARTRIDGEREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_TRAINCARTRIDGEREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
   _globals['_TRAINCARTRIDGEREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_TRAINCARTRIDGEREQUEST'].fields_by_name['request_id']._serialized_options = b'\342\214\317\327\010\002\010\001'
+  _globals['_WARMCARTRIDGEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_WARMCARTRIDGEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_EVICTCARTRIDGEREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_EVICTCARTRIDGEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_GETCARTRIDGEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETCARTRIDGEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_LISTCARTRIDGESREQUEST'].fields_by_name['parent']._loaded_options = None
@@ -75,21 +81,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CARTRIDGESERVICE'].methods_by_name['TrainCartridge']._loaded_options = None
   _globals['_CARTRIDGESERVICE'].methods_by_name['TrainCartridge']._serialized_options = b'\312A\030\n\tCartridge\022\013JobMetadata'
   _globals['_CARTRIDGE']._serialized_start=267
-  _globals['_CARTRIDGE']._serialized_end=835
-  _globals['_CARTRIDGE_METRICSENTRY']._serialized_start=685
-  _globals['_CARTRIDGE_METRICSENTRY']._serialized_end=731
-  _globals['_CARTRIDGE_STATE']._serialized_start=733
-  _globals['_CARTRIDGE_STATE']._serialized_end=835
-  _globals['_TRAINCARTRIDGEREQUEST']._serialized_start=838
-  _globals['_TRAINCARTRIDGEREQUEST']._serialized_end=1048
-  _globals['_GETCARTRIDGEREQUEST']._serialized_start=1050
-  _globals['_GETCARTRIDGEREQUEST']._serialized_end=1091
-  _globals['_LISTCARTRIDGESREQUEST']._serialized_start=1093
-  _globals['_LISTCARTRIDGESREQUEST']._serialized_end=1177
-  _globals['_LISTCARTRIDGESRESPONSE']._serialized_start=1179
-  _globals['_LISTCARTRIDGESRESPONSE']._serialized_end=1274
-  _globals['_DELETECARTRIDGEREQUEST']._serialized_start=1276
-  _globals['_DELETECARTRIDGEREQUEST']._serialized_end=1320
-  _globals['_CARTRIDGESERVICE']._serialized_start=1323
-  _globals['_CARTRIDGESERVICE']._serialized_end=1712
+  _globals['_CARTRIDGE']._serialized_end=864
+  _globals['_CARTRIDGE_METRICSENTRY']._serialized_start=714
+  _globals['_CARTRIDGE_METRICSENTRY']._serialized_end=760
+  _globals['_CARTRIDGE_STATE']._serialized_start=762
+  _globals['_CARTRIDGE_STATE']._serialized_end=864
+  _globals['_RESIDENTCARTRIDGE']._serialized_start=866
+  _globals['_RESIDENTCARTRIDGE']._serialized_end=947
+  _globals['_TRAINCARTRIDGEREQUEST']._serialized_start=950
+  _globals['_TRAINCARTRIDGEREQUEST']._serialized_end=1348
+  _globals['_TRAINCARTRIDGEREQUEST_EFFORT']._serialized_start=1258
+  _globals['_TRAINCARTRIDGEREQUEST_EFFORT']._serialized_end=1348
+  _globals['_WARMCARTRIDGEREQUEST']._serialized_start=1350
+  _globals['_WARMCARTRIDGEREQUEST']._serialized_end=1406
+  _globals['_EVICTCARTRIDGEREQUEST']._serialized_start=1408
+  _globals['_EVICTCARTRIDGEREQUEST']._serialized_end=1451
+  _globals['_LISTRESIDENTCARTRIDGESREQUEST']._serialized_start=1453
+  _globals['_LISTRESIDENTCARTRIDGESREQUEST']._serialized_end=1484
+  _globals['_LISTRESIDENTCARTRIDGESRESPONSE']._serialized_start=1486
+  _globals['_LISTRESIDENTCARTRIDGESRESPONSE']._serialized_end=1593
+  _globals['_GETCARTRIDGEREQUEST']._serialized_start=1595
+  _globals['_GETCARTRIDGEREQUEST']._serialized_end=1636
+  _globals['_LISTCARTRIDGESREQUEST']._serialized_start=1638
+  _globals['_LISTCARTRIDGESREQUEST']._serialized_end=1722
+  _globals['_LISTCARTRIDGESRESPONSE']._serialized_start=1724
+  _globals['_LISTCARTRIDGESRESPONSE']._serialized_end=1819
+  _globals['_DELETECARTRIDGEREQUEST']._serialized_start=1821
+  _globals['_DELETECARTRIDGEREQUEST']._serialized_end=1865
+  _globals['_CARTRIDGESERVICE']._serialized_start=1868
+  _globals['_CARTRIDGESERVICE']._serialized_end=2544
 # @@protoc_insertion_point(module_scope)

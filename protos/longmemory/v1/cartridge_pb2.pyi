@@ -17,7 +17,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Cartridge(_message.Message):
-    __slots__ = ("name", "state", "prefix_tokens", "query_offset", "size_bytes", "model_fingerprint", "corpus_digest", "tensor_digest", "metrics", "create_time", "error")
+    __slots__ = ("name", "state", "prefix_tokens", "query_offset", "size_bytes", "model_fingerprint", "corpus_digest", "tensor_digest", "metrics", "create_time", "error", "changed_share")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Cartridge.State]
@@ -48,6 +48,7 @@ class Cartridge(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_SHARE_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: Cartridge.State
     prefix_tokens: int
@@ -59,10 +60,33 @@ class Cartridge(_message.Message):
     metrics: _containers.ScalarMap[str, float]
     create_time: _timestamp_pb2.Timestamp
     error: _status_pb2.Status
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[Cartridge.State, str]] = ..., prefix_tokens: _Optional[int] = ..., query_offset: _Optional[int] = ..., size_bytes: _Optional[int] = ..., model_fingerprint: _Optional[str] = ..., corpus_digest: _Optional[str] = ..., tensor_digest: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    changed_share: float
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[Cartridge.State, str]] = ..., prefix_tokens: _Optional[int] = ..., query_offset: _Optional[int] = ..., size_bytes: _Optional[int] = ..., model_fingerprint: _Optional[str] = ..., corpus_digest: _Optional[str] = ..., tensor_digest: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., changed_share: _Optional[float] = ...) -> None: ...
+
+class ResidentCartridge(_message.Message):
+    __slots__ = ("name", "part", "size_bytes", "hits")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HITS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    part: int
+    size_bytes: int
+    hits: int
+    def __init__(self, name: _Optional[str] = ..., part: _Optional[int] = ..., size_bytes: _Optional[int] = ..., hits: _Optional[int] = ...) -> None: ...
 
 class TrainCartridgeRequest(_message.Message):
-    __slots__ = ("parent", "cartridge_id", "prefix_tokens", "max_steps", "conversations", "time_budget", "request_id")
+    __slots__ = ("parent", "cartridge_id", "prefix_tokens", "max_steps", "conversations", "time_budget", "request_id", "effort", "base", "part_tokens")
+    class Effort(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        EFFORT_UNSPECIFIED: _ClassVar[TrainCartridgeRequest.Effort]
+        EFFORT_INSTANT: _ClassVar[TrainCartridgeRequest.Effort]
+        EFFORT_FAST: _ClassVar[TrainCartridgeRequest.Effort]
+        EFFORT_THOROUGH: _ClassVar[TrainCartridgeRequest.Effort]
+    EFFORT_UNSPECIFIED: TrainCartridgeRequest.Effort
+    EFFORT_INSTANT: TrainCartridgeRequest.Effort
+    EFFORT_FAST: TrainCartridgeRequest.Effort
+    EFFORT_THOROUGH: TrainCartridgeRequest.Effort
     PARENT_FIELD_NUMBER: _ClassVar[int]
     CARTRIDGE_ID_FIELD_NUMBER: _ClassVar[int]
     PREFIX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +94,9 @@ class TrainCartridgeRequest(_message.Message):
     CONVERSATIONS_FIELD_NUMBER: _ClassVar[int]
     TIME_BUDGET_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    EFFORT_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
+    PART_TOKENS_FIELD_NUMBER: _ClassVar[int]
     parent: str
     cartridge_id: str
     prefix_tokens: int
@@ -77,7 +104,36 @@ class TrainCartridgeRequest(_message.Message):
     conversations: int
     time_budget: _duration_pb2.Duration
     request_id: str
-    def __init__(self, parent: _Optional[str] = ..., cartridge_id: _Optional[str] = ..., prefix_tokens: _Optional[int] = ..., max_steps: _Optional[int] = ..., conversations: _Optional[int] = ..., time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    effort: TrainCartridgeRequest.Effort
+    base: str
+    part_tokens: int
+    def __init__(self, parent: _Optional[str] = ..., cartridge_id: _Optional[str] = ..., prefix_tokens: _Optional[int] = ..., max_steps: _Optional[int] = ..., conversations: _Optional[int] = ..., time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., effort: _Optional[_Union[TrainCartridgeRequest.Effort, str]] = ..., base: _Optional[str] = ..., part_tokens: _Optional[int] = ...) -> None: ...
+
+class WarmCartridgeRequest(_message.Message):
+    __slots__ = ("name", "part")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    part: int
+    def __init__(self, name: _Optional[str] = ..., part: _Optional[int] = ...) -> None: ...
+
+class EvictCartridgeRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ListResidentCartridgesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListResidentCartridgesResponse(_message.Message):
+    __slots__ = ("cartridges", "limit_bytes")
+    CARTRIDGES_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    cartridges: _containers.RepeatedCompositeFieldContainer[ResidentCartridge]
+    limit_bytes: int
+    def __init__(self, cartridges: _Optional[_Iterable[_Union[ResidentCartridge, _Mapping]]] = ..., limit_bytes: _Optional[int] = ...) -> None: ...
 
 class GetCartridgeRequest(_message.Message):
     __slots__ = ("name",)

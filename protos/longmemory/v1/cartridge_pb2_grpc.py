@@ -52,6 +52,21 @@ class CartridgeServiceStub:
                 request_serializer=longmemory_dot_v1_dot_cartridge__pb2.ListCartridgesRequest.SerializeToString,
                 response_deserializer=longmemory_dot_v1_dot_cartridge__pb2.ListCartridgesResponse.FromString,
                 _registered_method=True)
+        self.WarmCartridge = channel.unary_unary(
+                '/longmemory.v1.CartridgeService/WarmCartridge',
+                request_serializer=longmemory_dot_v1_dot_cartridge__pb2.WarmCartridgeRequest.SerializeToString,
+                response_deserializer=longmemory_dot_v1_dot_cartridge__pb2.ResidentCartridge.FromString,
+                _registered_method=True)
+        self.EvictCartridge = channel.unary_unary(
+                '/longmemory.v1.CartridgeService/EvictCartridge',
+                request_serializer=longmemory_dot_v1_dot_cartridge__pb2.EvictCartridgeRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ListResidentCartridges = channel.unary_unary(
+                '/longmemory.v1.CartridgeService/ListResidentCartridges',
+                request_serializer=longmemory_dot_v1_dot_cartridge__pb2.ListResidentCartridgesRequest.SerializeToString,
+                response_deserializer=longmemory_dot_v1_dot_cartridge__pb2.ListResidentCartridgesResponse.FromString,
+                _registered_method=True)
         self.DeleteCartridge = channel.unary_unary(
                 '/longmemory.v1.CartridgeService/DeleteCartridge',
                 request_serializer=longmemory_dot_v1_dot_cartridge__pb2.DeleteCartridgeRequest.SerializeToString,
@@ -84,6 +99,27 @@ class CartridgeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WarmCartridge(self, request, context):
+        """Loads a cartridge into memory, so that its first question need not wait for the disk.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EvictCartridge(self, request, context):
+        """Drops a cartridge from memory; its next question loads it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListResidentCartridges(self, request, context):
+        """Lists the cartridges in memory, the least used first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteCartridge(self, request, context):
         """Deletes a cartridge's tensors and metadata.
         """
@@ -108,6 +144,21 @@ def add_CartridgeServiceServicer_to_server(servicer, server):
                     servicer.ListCartridges,
                     request_deserializer=longmemory_dot_v1_dot_cartridge__pb2.ListCartridgesRequest.FromString,
                     response_serializer=longmemory_dot_v1_dot_cartridge__pb2.ListCartridgesResponse.SerializeToString,
+            ),
+            'WarmCartridge': grpc.unary_unary_rpc_method_handler(
+                    servicer.WarmCartridge,
+                    request_deserializer=longmemory_dot_v1_dot_cartridge__pb2.WarmCartridgeRequest.FromString,
+                    response_serializer=longmemory_dot_v1_dot_cartridge__pb2.ResidentCartridge.SerializeToString,
+            ),
+            'EvictCartridge': grpc.unary_unary_rpc_method_handler(
+                    servicer.EvictCartridge,
+                    request_deserializer=longmemory_dot_v1_dot_cartridge__pb2.EvictCartridgeRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ListResidentCartridges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListResidentCartridges,
+                    request_deserializer=longmemory_dot_v1_dot_cartridge__pb2.ListResidentCartridgesRequest.FromString,
+                    response_serializer=longmemory_dot_v1_dot_cartridge__pb2.ListResidentCartridgesResponse.SerializeToString,
             ),
             'DeleteCartridge': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteCartridge,
@@ -197,6 +248,87 @@ class CartridgeService:
             '/longmemory.v1.CartridgeService/ListCartridges',
             longmemory_dot_v1_dot_cartridge__pb2.ListCartridgesRequest.SerializeToString,
             longmemory_dot_v1_dot_cartridge__pb2.ListCartridgesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WarmCartridge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/longmemory.v1.CartridgeService/WarmCartridge',
+            longmemory_dot_v1_dot_cartridge__pb2.WarmCartridgeRequest.SerializeToString,
+            longmemory_dot_v1_dot_cartridge__pb2.ResidentCartridge.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EvictCartridge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/longmemory.v1.CartridgeService/EvictCartridge',
+            longmemory_dot_v1_dot_cartridge__pb2.EvictCartridgeRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListResidentCartridges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/longmemory.v1.CartridgeService/ListResidentCartridges',
+            longmemory_dot_v1_dot_cartridge__pb2.ListResidentCartridgesRequest.SerializeToString,
+            longmemory_dot_v1_dot_cartridge__pb2.ListResidentCartridgesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,88 @@
+"""What a cartridge learns from: self-study, quotations, and what an earlier cartridge learned from.
+
+Every stage leaves what it made in the work folder, so a study that was killed goes on where it was.
+"""
+
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+from cartridges.conversations import (
+    Conversation,
+    append_conversations,
+    distinct,
+    read_conversations,
+)
+from cartridges.interview import interview
+from cartridges.lessons import Lesson, load_lessons, read_lessons, save_lessons
+from cartridges.manifest import CartridgeError
+from cartridges.progress import StageReport, relay
+from cartridges.self_study import StudySettings, converse, plan_study, quotations
+from engine.model import LanguageModel
+from engine.prefix import KVPrefix
+from engine.prompts import Prompter
+
+
+class Curriculum:
+    """The lessons of one context. `about` are the numbers of the sentences to be studied, and `known`
+    conversations that were studied before.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        sentences: Sequence[str],
+        work: Path,
+        settings: StudySettings,
+        about: Sequence[int],
+        known: Sequence[Conversation] = (),
+    ) -> None:
+        self._model, self._sentences, self._work = model, sentences, work
+        self._settings, self._about, self._known = settings, about, known
+
+    def lessons(self, context: KVPrefix) -> Generator[StageReport, None, list[Lesson]]:
+        """Conversations that the corpus explains, and quotations, in a seeded order.
+
+        Raises:
+            CartridgeError: CARTRIDGE_CORPUS_TOO_SMALL where no conversation can be made of the text.
+        """
+        stored = load_lessons(self._work, self._model)
+        if stored is not None:
+            return stored
+        settings = self._settings
+        studied = yield from self._study()
+        most = round(settings.quoted * len(self._about))
+        quoted = quotations(self._sentences, min(settings.most, most), settings.seed, self._about)
+        found = distinct([*studied, *self._known, *quoted])
+        if not found:
+            raise CartridgeError(
+                "CARTRIDGE_CORPUS_TOO_SMALL",
+                "the corpus holds nothing to learn: no sentence of six words, and nothing that the "
+                "model could ask about",
+            )
+        reading = read_lessons(self._model, found, context)
+        lessons = yield from relay(
+            reading, lambda share: StageReport("read", share, "the teacher reads")
+        )
+        kept = [
+            x for x in lessons if x.conversation.is_quoted or x.conversation.gain >= settings.gain
+        ]
+        save_lessons(self._work, kept or lessons)
+        return kept or lessons
+
+    def _study(self) -> Generator[StageReport, None, list[Conversation]]:
+        """Self-study, written as it goes; a line in `batches` says that its batch is whole."""
+        raw, marks = self._work / "conversations.jsonl", self._work / "batches"
+        batches = plan_study(self._sentences, self._settings, self._about)
+        done = marks.stat().st_size if marks.exists() else 0
+        began, first, total = time.monotonic(), done, len(batches)
+        ask = converse if Prompter(self._model).is_led else interview
+        for batch in ask(self._model, self._sentences, batches[done:], self._settings):
+            append_conversations(raw, batch)
+            with marks.open("a") as file:
+                file.write(".")
+            done += 1
+            pace = (time.monotonic() - began) / (done - first)
+            metrics = {"seconds_left": pace * (total - done)}
+            yield StageReport("study", done / total, "self-study", metrics)
+        return distinct(read_conversations(raw))

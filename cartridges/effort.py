@@ -1,0 +1,39 @@
+"""How much work a cartridge is worth: three recipes, from seconds to an hour."""
+
+from dataclasses import replace
+from enum import StrEnum
+
+from cartridges.build import BuildSettings
+from cartridges.distil import DistilSettings
+from cartridges.match import MatchSettings
+from cartridges.seeds import KINDS
+from cartridges.self_study import StudySettings
+
+
+class Effort(StrEnum):
+    """`instant` fits a closed form on quotations, in seconds; `fast` studies and distils in minutes;
+    `thorough` studies with every kind of request and distils until it stops getting better.
+    """
+
+    INSTANT = "instant"
+    FAST = "fast"
+    THOROUGH = "thorough"
+
+
+def settings_for(effort: Effort, seed: int = 0) -> BuildSettings:
+    """The recipe of an effort; the same seed gives the same cartridge."""
+    study = StudySettings(seed=seed)
+    match = MatchSettings(seed=seed)
+    if effort is Effort.INSTANT:
+        return BuildSettings(
+            study=replace(study, kinds=()),
+            match=replace(match, steps=0),
+            distil=DistilSettings(steps=0, seed=seed),
+        )
+    if effort is Effort.FAST:
+        return BuildSettings(study=study, match=match, distil=DistilSettings(seed=seed))
+    return BuildSettings(
+        study=replace(study, kinds=KINDS, a_sentence=4.0, most=1024),
+        match=replace(match, steps=300, queries=16384),
+        distil=DistilSettings(steps=1000, batch=8, evaluate=25, patience=6, seed=seed),
+    )

@@ -1,0 +1,34 @@
+"""How much of a corpus a stale cartridge does not know."""
+
+from cartridges.manifest import CartridgeError
+from cartridges.store import read_manifest
+from service.config import Layout
+from service.state.cartridge_shelf import CartridgeRecord, CartridgeState
+from service.state.corpora import Corpora
+from service.state.index_catalog import Catalogs
+
+
+class Staleness:
+    """Compares the windows that a cartridge has studied with those that there are."""
+
+    def __init__(self, layout: Layout, corpora: Corpora, recipe: str) -> None:
+        self._layout, self._corpora, self._recipe = layout, corpora, recipe
+        self._catalogs = Catalogs(layout.catalogs)
+
+    def __call__(self, record: CartridgeRecord) -> float:
+        """The share of the corpus' windows that are new to a stale cartridge, 0..1; 0 for any other, and
+        until the corpus is indexed as it stands.
+        """
+        if record.state is not CartridgeState.STALE:
+            return 0.0
+        digest = self._corpora.get(record.corpus_id).indexed_digest or ""
+        catalog = self._catalogs.get(record.corpus_id, self._recipe, digest) if digest else None
+        if catalog is None:
+            return 0.0
+        try:
+            manifest = read_manifest(self._layout.cartridge(record.corpus_id, record.id))
+        except CartridgeError:
+            return 1.0
+        windows = [w.digest for document in catalog.documents for w in document.windows]
+        new = sum(digest not in manifest.windows for digest in windows)
+        return new / len(windows) if windows else 0.0
