@@ -5,7 +5,7 @@ Every stage leaves what it made in the work folder, so a build that was killed g
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,6 +45,7 @@ class BuildSettings:
     held_out: float = 0.15
     least_held_out: int = 4
     int8_loss: float = 0.01
+    refresh_steps: float = 1 / 3  # of the distillation where an earlier cartridge is the start
     seconds: float = 0.0  # wall-clock budget: distillation ends at it; 0 has no end
 
 
@@ -104,7 +105,7 @@ class CartridgeBuilder:
         yield self._report(StageReport("study", 0.0, "reading the corpus"))
         context = self.model.prefill(self.prompter.context_ids(self.sentences))
         lessons = yield from self._staged(self._curriculum().lessons(context))
-        train, held_out = self._split(lessons)
+        train, held_out = split(lessons, self.settings)
         scale = Yardstick.of(self.model, held_out)
         start, sizes = yield from self._start(context, train, scale)
         prefix, trained = yield from self._distil(start, train, scale)
@@ -121,16 +122,6 @@ class CartridgeBuilder:
         about = self.base.changed if self.base else range(len(self.sentences))
         known = self.base.known if self.base else ()
         return Curriculum(self.model, self.sentences, self.work, self.settings.study, about, known)
-
-    def _split(self, lessons: Sequence[Lesson]) -> tuple[list[Lesson], list[Lesson]]:
-        """Every n-th conversation is held out, of what the model wrote where that is enough."""
-        wanted = max(self.settings.least_held_out, round(len(lessons) * self.settings.held_out))
-        written = [i for i, x in enumerate(lessons) if not x.conversation.is_quoted]
-        pool = written if len(written) >= 4 * wanted else range(len(lessons))
-        every = max(2, len(pool) // wanted)
-        chosen = {number for place, number in enumerate(pool) if place % every == every - 1}
-        train = [lesson for i, lesson in enumerate(lessons) if i not in chosen]
-        return train, [lessons[i] for i in sorted(chosen)] or train[:1]
 
     def _start(
         self, context: KVPrefix, train: Sequence[Lesson], scale: Yardstick
@@ -177,7 +168,7 @@ class CartridgeBuilder:
     def _distil(
         self, start: KVPrefix, train: list[Lesson], scale: Yardstick
     ) -> Generator[BuildReport, None, tuple[KVPrefix, Checkpoint | None]]:
-        settings, path = self.settings.distil, self.work / "checkpoint.safetensors"
+        settings, path = self._distil_settings(), self.work / "checkpoint.safetensors"
         last = Checkpoint.load(path, self.model.device)
         if settings.steps == 0:
             return start, None
@@ -208,6 +199,12 @@ class CartridgeBuilder:
         except StopIteration as end:
             best: KVPrefix = end.value
             return best, last
+
+    def _distil_settings(self) -> DistilSettings:
+        whole = self.settings.distil
+        if not self.base:
+            return whole
+        return replace(whole, steps=math.ceil(whole.steps * self.settings.refresh_steps))
 
     def _is_over(self) -> bool:
         return 0 < self.settings.seconds < self._watch.seconds
@@ -255,6 +252,19 @@ class CartridgeBuilder:
     def recipe(self) -> dict[str, object]:
         """The settings as they go into the manifest."""
         return asdict(self.settings)
+
+
+def split(lessons: Sequence[Lesson], settings: BuildSettings) -> tuple[list[Lesson], list[Lesson]]:
+    """Lessons to train on and lessons held out: every n-th, half of them at most, and of what the
+    model wrote where there is some.
+    """
+    wanted = max(settings.least_held_out, round(len(lessons) * settings.held_out))
+    written = [i for i, lesson in enumerate(lessons) if not lesson.conversation.is_quoted]
+    pool = written if len(written) >= 2 * settings.least_held_out else range(len(lessons))
+    every = max(2, len(pool) // wanted)
+    chosen = {number for place, number in enumerate(pool) if place % every == every - 1}
+    train = [lesson for i, lesson in enumerate(lessons) if i not in chosen]
+    return train, [lessons[i] for i in sorted(chosen)] or train[:1]
 
 
 def _curves(trained: Checkpoint, scale: Yardstick) -> dict[str, tuple[float, ...]]:

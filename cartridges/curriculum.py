@@ -52,7 +52,9 @@ class Curriculum:
         settings = self._settings
         studied = yield from self._study()
         most = round(settings.quoted * len(self._about))
-        quoted = quotations(self._sentences, min(settings.most, most), settings.seed, self._about)
+        quoted = quotations(
+            self._sentences, min(4 * settings.most, most), settings.seed, self._about
+        )
         found = distinct([*studied, *self._known, *quoted])
         if not found:
             raise CartridgeError(

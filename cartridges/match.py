@@ -27,7 +27,7 @@ class MatchSettings:
     of what they change; 0 leaves the closed form.
     """
 
-    queries: int = 4096
+    queries: int = 8192
     ridge: float = 1e-3
     forced: int = 4  # first rows are always kept: the attention sink and the template's opening
     steps: int = 100

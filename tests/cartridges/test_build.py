@@ -12,7 +12,7 @@ from lesson_room import SENTENCES, finish
 
 from cartridges import build as build_module
 from cartridges import curriculum, self_study
-from cartridges.build import BuildReport, BuildSettings, Built, CartridgeBuilder
+from cartridges.build import BuildReport, BuildSettings, Built, CartridgeBuilder, split
 from cartridges.conversations import Conversation, Studied, read_conversations
 from cartridges.distil import DistilSettings
 from cartridges.effort import Effort, settings_for
@@ -259,15 +259,13 @@ def test_a_conversation_that_the_corpus_does_not_explain_is_dropped(
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 40])
 @pytest.mark.parametrize("written", [0, 1])
-def test_lessons_are_held_out_or_trained_on_never_both(
-    model: LanguageModel, tmp_path: Path, count: int, written: int
-) -> None:
+def test_lessons_are_held_out_or_trained_on_never_both(count: int, written: int) -> None:
     kinds = ("recitation", "question")
     lessons = [
         Lesson(Conversation(i, "?", "", 0.0, kinds[i % 2 or written]), Turn((), ()), torch.empty(0))
         for i in range(count)
     ]
-    train, held_out = builder(model, tmp_path)._split(lessons)
+    train, held_out = split(lessons, SETTINGS)
     assert held_out
     assert train
     if count > 1:

@@ -1,0 +1,234 @@
+"""One cell of the grid: a corpus, a seed and a length, and every way to make a prefix of it."""
+
+import random
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from benchmarks.prefix_rows import PrefixFor, answers_right, losses, teacher_losses
+from benchmarks.study_corpora import PeoplesQuestion, StudyCorpus
+from cartridges.build import BuildSettings, split
+from cartridges.conversations import Conversation
+from cartridges.curriculum import Curriculum
+from cartridges.distil import Student, distil
+from cartridges.general import general_lessons, load_questions
+from cartridges.lessons import Lesson, read_lessons
+from cartridges.match import match_prefix, truncate_prefix
+from cartridges.references import collect_references
+from engine.embedding import Embedder
+from engine.generation import GenerationRequest, generate_text
+from engine.model import LanguageModel
+from engine.prefix import KVPrefix
+from engine.prompts import Prompter
+from engine.sampling import SamplingParams
+
+CHUNK = 16  # rows of one sampled chunk
+STEPS = (30, 100, 300)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """A corpus read and studied under one seed: what its prefixes are made from and judged by."""
+
+    model: LanguageModel
+    embedder: Embedder
+    corpus: StudyCorpus
+    seed: int
+    context: KVPrefix
+    train: tuple[Lesson, ...]
+    held_out: tuple[Lesson, ...]
+    people: tuple[Lesson, ...]
+    settings: BuildSettings
+    seconds: dict[str, float]
+
+    @property
+    def asked(self) -> tuple[PeoplesQuestion, ...]:
+        return self.corpus.questions
+
+
+def finish(work: Generator[object, None, T]) -> T:
+    """Works to the end and returns what it comes to."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def study(
+    model: LanguageModel,
+    embedder: Embedder,
+    corpus: StudyCorpus,
+    seed: int,
+    settings: BuildSettings,
+    work: Path,
+) -> Study:
+    """Reads and studies; what was studied under the same recipe before is taken from `work`."""
+    work.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    context = model.prefill(Prompter(model).context_ids(corpus.sentences))
+    read = time.perf_counter()
+    everything = range(len(corpus.sentences))
+    lessons = finish(
+        Curriculum(model, corpus.sentences, work, settings.study, everything).lessons(context)
+    )
+    studied = time.perf_counter()
+    random.Random(seed).shuffle(lessons)
+    train, held_out = split(lessons, settings)
+    asked = [Conversation(0, q.question, q.answer) for q in corpus.questions]
+    people = finish(read_lessons(model, asked, context)) if asked else []
+    seconds = {"prefill": read - began, "study": studied - read}
+    return Study(
+        model, embedder, corpus, seed, context, tuple(train), tuple(held_out), tuple(people),
+        settings, seconds,
+    )  # fmt: skip
+
+
+class Cell:
+    """Rows of one length; every row is a mapping ready to be written."""
+
+    def __init__(self, study: Study, length: int) -> None:
+        self.study, self.length = study, length
+        self.made: dict[str, KVPrefix] = {}  # distilled, by the start
+        self._prompter = Prompter(study.model)
+
+    def rows(self, distilled: Sequence[str]) -> Iterator[dict[str, object]]:
+        """Untrained prefixes, the closed form, and distillation from the starts that are named."""
+        study, p = self.study, self.length
+        yield self._row("none", None, answers=True)
+        yield self._row("full", study.context, answers=True)
+        yield from self._texts()
+        starts = {
+            "truncate": truncate_prefix(study.context, p),
+            "random": self._random(),
+            "chunks": self._chunks(),
+        }
+        for name, prefix in starts.items():
+            yield self._row(name, prefix)
+        began = time.perf_counter()
+        settings = replace(study.settings.match, seed=study.seed)
+        turns = [lesson.turn for lesson in study.train]
+        references = finish(
+            collect_references(study.model, study.context, turns, settings.queries, study.seed)
+        )
+        collected = time.perf_counter() - began
+        for name, how in (("match", settings.closed_form()), ("match, refined", settings)):
+            began = time.perf_counter()
+            prefix = finish(match_prefix(study.context, references, p, how))
+            took = collected + time.perf_counter() - began
+            starts[name] = prefix
+            yield self._row(name, prefix, took, answers=True)
+        for name in distilled:
+            yield from self._distil(name, starts[name])
+
+    def _distil(self, name: str, start: KVPrefix) -> Iterator[dict[str, object]]:
+        """One run read at several steps; its rate falls to the last of them."""
+        study = self.study
+        settings = replace(
+            study.settings.distil, steps=STEPS[-1], evaluate=10, patience=0, seed=study.seed
+        )
+        general = general_lessons(study.model, load_questions()[:36:2])
+        student = Student(start.to(study.model.device, torch.float32), settings, study.model.dtype)
+        began, measuring = time.perf_counter(), 0.0
+        run = distil(study.model, start, study.train, study.held_out, settings, general=general)
+        for report, checkpoint in run:
+            if report.step in STEPS:
+                took = time.perf_counter() - began - measuring
+                paused = time.perf_counter()
+                prefix = student.prefix(checkpoint.best)
+                last = report.step == STEPS[-1]
+                if last:
+                    self.made[name] = prefix
+                yield self._row(f"distil {report.step} from {name}", prefix, took, last)
+                measuring += time.perf_counter() - paused
+
+    def _random(self) -> KVPrefix:
+        """Noise of each head's mean and spread behind the true first row, the sink."""
+        chance = torch.Generator().manual_seed(self.study.seed)
+        parts = []
+        for whole in (self.study.context.keys, self.study.context.values):
+            noise = torch.randn(*whole.shape[:2], self.length, whole.shape[3], generator=chance)
+            spread = whole.std(dim=2, keepdim=True), whole.mean(dim=2, keepdim=True)
+            rows = noise.to(whole) * spread[0] + spread[1]
+            rows[:, :, :1] = whole[:, :, :1]
+            parts.append(rows)
+        return KVPrefix(parts[0], parts[1], self.study.context.query_offset)
+
+    def _chunks(self) -> KVPrefix:
+        """Rows of chunks sampled over the whole text, behind the template's first (Diaz 2025)."""
+        context, chance = self.study.context, random.Random(self.study.seed)
+        places = list(range(4, context.length - CHUNK, CHUNK))
+        wanted = -(-(self.length - 4) // CHUNK)
+        rows = [0, 1, 2, 3]
+        for start in sorted(chance.sample(places, min(wanted, len(places)))):
+            rows += range(start, start + CHUNK)
+        kept = torch.tensor(rows[: self.length])
+        return KVPrefix(context.keys[:, :, kept], context.values[:, :, kept], context.query_offset)
+
+    def _texts(self) -> Iterator[dict[str, object]]:
+        """Text of as many tokens in place of a trained prefix: a summary, and what is retrieved."""
+        study, prompter = self.study, self._prompter
+        asked = f"Summarise the text in {self.length // 2} words, with all names and numbers."
+        request = GenerationRequest(
+            "summary", tuple(prompter.question_ids(asked)), study.context,
+            SamplingParams(max_tokens=self.length),
+        )  # fmt: skip
+        (summary,) = generate_text(study.model, [request], 1)
+        yield self._row(
+            "summary", study.model.prefill(prompter.context_ids([summary])), answers=True
+        )
+        vectors = study.embedder.embed(study.corpus.sentences)
+
+        def retrieved(question: str) -> KVPrefix:
+            order = np.argsort(-(vectors @ study.embedder.embed_question(question)))
+            chosen, used = list[int](), len(prompter.context_ids([]))
+            for i in order:
+                cost = len(prompter.line_ids(study.corpus.sentences[i]))
+                if used + cost <= self.length or not chosen:
+                    chosen.append(int(i))
+                    used += cost
+            lines = [study.corpus.sentences[i] for i in sorted(chosen)]
+            return study.model.prefill(prompter.context_ids(lines))
+
+        yield self._row_for(
+            "retrieved",
+            lambda lesson: retrieved(lesson.conversation.question),
+            lambda asked: retrieved(asked.question),
+        )
+
+    def _row(
+        self, name: str, prefix: KVPrefix | None, seconds: float = 0.0, answers: bool = False
+    ) -> dict[str, object]:
+        known = (lambda asked: prefix) if answers else None
+        return self._row_for(name, lambda lesson: prefix, known, seconds)
+
+    def _row_for(
+        self,
+        name: str,
+        prefix_for: PrefixFor,
+        asked: Callable[[PeoplesQuestion], KVPrefix | None] | None,
+        seconds: float = 0.0,
+    ) -> dict[str, object]:
+        study, sets = self.study, {"held_out": self.study.held_out, "people": self.study.people}
+        row: dict[str, object] = {
+            "corpus": study.corpus.name, "seed": study.seed, "p": self.length, "row": name,
+            "context_tokens": study.context.length, "seconds": seconds,
+            "train": len(study.train),
+        }  # fmt: skip
+        for key, lessons in sets.items():
+            found = (
+                teacher_losses(study.model, lessons)
+                if name == "full"
+                else losses(study.model, lessons, prefix_for)
+            )
+            row[key] = [[x.kl, x.nll, x.tokens] for x in found]
+        if asked:
+            row["answers"] = answers_right(study.model, study.asked, asked)
+        return row

@@ -1,0 +1,125 @@
+"""What a question costs behind a cartridge, behind the full context, and behind the stored context.
+
+Time to the first token, tokens a second and memory a request, for contexts of several lengths and
+batches of several sizes; the cartridge has 38.6 times fewer rows, as in the paper. Speed does not hang
+on what rows hold, so a cut of the context stands in for a trained one. Full context is read for one
+request and counted once for each of a batch: they are read one after the other here. `python -m
+benchmarks.cartridge_serving --data .work/data` writes `results/cartridge_serving.json`.
+"""
+
+import argparse
+import importlib
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.progress import track
+
+from benchmarks.record import write_result
+from cartridges.store import BuiltPart, load_cartridge, store_cartridge
+from engine.config import EngineConfig
+from engine.generation import GenerationRequest, generate_text
+from engine.model import LanguageModel
+from engine.prefix import KVPrefix
+from engine.prompts import Prompter
+from engine.sampling import SamplingParams
+
+LENGTHS = (1500, 4000, 8000)
+BATCHES = (1, 4, 16)
+SMALLER = 38.6
+DECODED = 16
+QUESTION = "What does the text say about names?"
+
+
+def timed(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def context_ids(prompter: Prompter, length: int) -> list[int]:
+    """The first tokens of Python's own reference as a context."""
+    topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
+    lines = "\n".join(topics[name] for name in sorted(topics)).split("\n")
+    return prompter.context_ids(lines)[:length]
+
+
+def answer(model: LanguageModel, prefix: KVPrefix, batch: int, tokens: int) -> float:
+    """Seconds for a batch of equal requests behind one prefix."""
+    prompt = tuple(Prompter(model).question_ids(QUESTION))
+    params = SamplingParams(max_tokens=tokens, stop=())
+    requests = [GenerationRequest(str(i), prompt, prefix, params) for i in range(batch)]
+    return timed(lambda: generate_text(model, requests, batch))
+
+
+def measure(model: LanguageModel, length: int, folder: Path) -> list[dict[str, object]]:
+    """Rows of one context length."""
+    ids = context_ids(Prompter(model), min(length, model.geometry.window - 256))
+    model.prefill(ids[:64])
+    reading = timed(lambda: model.prefill(ids))
+    context = model.prefill(ids)
+    small = context.head(round(len(ids) / SMALLER))
+    store_cartridge(folder / str(length), model, [BuiltPart(small)], "", {}, {})
+    loading = timed(lambda: load_cartridge(folder / str(length), model))
+    rows: list[dict[str, object]] = []
+    ways = (("cartridge", small, loading, 0.0), ("stored context", context, 0.0, 0.0))
+    for batch in BATCHES:
+        for way, prefix, once, each in (*ways, ("full context", context, 0.0, reading)):
+            first = once + batch * each + min(answer(model, prefix, batch, 1) for _ in range(3))
+            long = batch * each + answer(model, prefix, batch, DECODED + 1)
+            decoding = max(1e-9, long - (first - once))
+            rows.append(
+                {
+                    "context_tokens": len(ids),
+                    "batch": batch,
+                    "way": way,
+                    "rows": prefix.length,
+                    "first_token_seconds": first,
+                    "decoded_tokens_per_second": batch * DECODED / decoding,
+                    "answers_per_second": batch / (long + once),
+                    "bytes_a_request": prefix.num_bytes,
+                    "load_seconds": once,
+                    "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+                }
+            )
+    return rows
+
+
+def ratio(rows: list[dict[str, object]], batch: int, figure: str, over: str, under: str) -> float:
+    """Of two ways at the longest context."""
+    longest = max(int(str(row["context_tokens"])) for row in rows)
+    found = {
+        row["way"]: float(str(row[figure]))
+        for row in rows
+        if (row["context_tokens"], row["batch"]) == (longest, batch)
+    }
+    return found[over] / found[under]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.cartridge_serving", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    model = LanguageModel.load(EngineConfig(given.data, threads=given.threads))
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for length in track(LENGTHS, "lengths"):
+            rows += measure(model, length, Path(folder))
+    full, small, stored = "full context", "cartridge", "stored context"
+    headline: dict[str, float | None] = {
+        "ttft_ratio_8k": ratio(rows, 1, "first_token_seconds", full, small),
+        "ttft_ratio_8k_stored": ratio(rows, 1, "first_token_seconds", stored, small),
+        "memory_ratio": ratio(rows, 1, "bytes_a_request", full, small),
+        "throughput_ratio": ratio(rows, 16, "decoded_tokens_per_second", small, stored),
+        "answers_ratio": ratio(rows, 16, "answers_per_second", small, full),
+    }
+    print(write_result("cartridge_serving", rows, headline))
+    for row in rows:
+        print(row)
+
+
+if __name__ == "__main__":
+    main()

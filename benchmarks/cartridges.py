@@ -1,0 +1,108 @@
+"""What cartridges hold: every way to make a prefix, judged on held-out and on people's questions.
+
+`python -m benchmarks.cartridges --data .work/data --questions FOLDER` does the cells of the grid that
+were not done before, each a corpus, a seed and a length, and writes `results/cartridges.json` with
+intervals and pictures. `--only` does the cells of some corpora and writes nothing: two such runs may go
+side by side. Serving, refreshing and what unrelated questions suffer are measured by
+`benchmarks.cartridge_serving` and `benchmarks.cartridge_upkeep`, whose figures are taken over.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.progress import track
+
+from benchmarks.cartridge_cell import Cell, study
+from benchmarks.cartridge_figures import headline, summarise
+from benchmarks.cartridge_plots import draw
+from benchmarks.record import RESULTS, write_result
+from benchmarks.study_corpora import read_corpus
+from cartridges.build import BuildSettings
+from cartridges.effort import Effort, settings_for
+from engine.config import EngineConfig
+from engine.embedding import Embedder
+from engine.model import LanguageModel
+from engine.prefix import save_prefix
+from engine.prompts import Prompter
+
+CORPORA = ("handbook", "essay", "python", "nq")
+CONTEXT = 1541  # tokens of the context that each text fills
+# Distillation costs minutes a run: the headline's length and the paper's 38.6x get it under every seed.
+FULL = ("match, refined", "truncate")
+
+
+@dataclass(frozen=True, slots=True)
+class CellKey:
+    """What a cell is of, and from which starts it distils."""
+
+    corpus: str
+    seed: int
+    p: int
+    distilled: tuple[str, ...]
+
+
+def plan(corpora: Sequence[str], seeds: int) -> list[CellKey]:
+    """The cells in the order of their worth."""
+    heads = [CellKey(name, seed, 64, FULL) for seed in range(seeds) for name in corpora]
+    small = [CellKey(name, 0, 40, FULL[:1]) for name in corpora]
+    rest = [CellKey(name, 0, p, FULL[:1]) for p in (32, 128, 256) for name in corpora]
+    return heads[: len(corpora)] + small + heads[len(corpora) :] + rest
+
+
+def recipe() -> BuildSettings:
+    """The service's `fast`, with a hold-out of a fixed share."""
+    return replace(settings_for(Effort.FAST), least_held_out=16)
+
+
+def run(given: argparse.Namespace, keys: Sequence[CellKey], folder: Path) -> None:
+    """Does what is missing; a cell's file appears when all its rows are there."""
+    model = LanguageModel.load(EngineConfig(given.data, threads=given.threads))
+    embedder, prompter = Embedder.load(), Prompter(model)
+    for key in track(keys, "cells"):
+        path = folder / f"{key.corpus}-{key.seed}-{key.p}.jsonl"
+        if path.exists():
+            continue
+        corpus = read_corpus(key.corpus, prompter, CONTEXT, given.questions)
+        work = folder / f"{key.corpus}.study"
+        read = study(model, embedder, corpus, key.seed, recipe(), work)
+        cell = Cell(read, key.p)
+        lines = [json.dumps(row) for row in cell.rows(key.distilled)]
+        save_prefix(cell.made["match, refined"], path.with_suffix(".safetensors"))
+        staging = path.with_suffix(".staging")
+        staging.write_text("\n".join(lines) + "\n")
+        staging.replace(path)
+
+
+def read_rows(folder: Path) -> Iterator[dict[str, object]]:
+    """Rows of all cells that are done."""
+    for path in sorted(folder.glob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            yield json.loads(line)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.cartridges", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--questions", type=Path, help="folder of the question sets, for nq")
+    parser.add_argument("--only", help="corpora whose cells are done; nothing is written")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--most", type=int, default=0, help="cells done at most; 0: all")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    corpora = given.only.split(",") if given.only else CORPORA
+    folder = given.data / "bench" / "cartridges"
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = plan(corpora, given.seeds)
+    run(given, keys[: given.most] if given.most else keys, folder)
+    if given.only:
+        return
+    rows = summarise(list(read_rows(folder)))
+    draw(rows, RESULTS)
+    print(write_result("cartridges", rows, headline(rows)))
+
+
+if __name__ == "__main__":
+    main()

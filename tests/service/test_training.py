@@ -1,0 +1,241 @@
+"""A corpus becomes a cartridge of one part or several, and a changed one is learned from the old."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from answering_room import Room, build
+
+from cartridges import self_study
+from cartridges.build import BuildReport, BuildSettings
+from cartridges.distil import DistilSettings
+from cartridges.effort import Effort, settings_for
+from cartridges.guard import Guard
+from cartridges.manifest import Manifest
+from cartridges.match import MatchSettings
+from cartridges.self_study import StudySettings
+from cartridges.store import load_studied, read_manifest
+from engine.embedding import Embedder
+from engine.model import LanguageModel
+from engine.sampling import SamplingParams
+from service.answers import Question, Route
+from service.errors import ServiceError
+from service.parts import changed_sentences, cut_parts
+from service.residents import Residents
+from service.staleness import Staleness
+from service.state.cartridge_shelf import CartridgeState
+from service.training import Trainer, TrainRequest
+
+RECIPE = BuildSettings(
+    prefix_tokens=24,
+    study=StudySettings(kinds=(), quoted=1.0),
+    match=MatchSettings(steps=4),
+    distil=DistilSettings(steps=2, batch=2, evaluate=1, general=0.0),
+)
+
+
+@pytest.fixture
+def room(tmp_path: Path, model: LanguageModel, embedder: Embedder, handbook: str) -> Iterator[Room]:
+    room = build(tmp_path / "data", model, embedder)
+    room.corpora.create("books")
+    room.write("\n".join(handbook.splitlines()[:40]))
+    room.index()
+    yield room
+    room.thread.close()
+    room.corpora._database.close()
+
+
+@pytest.fixture
+def train(
+    room: Room, model: LanguageModel, embedder: Embedder
+) -> Callable[..., tuple[list[BuildReport], Manifest]]:
+    trainer = Trainer(model, embedder, room.layout, room.shelf)
+
+    def run(name: str, **changes: object) -> tuple[list[BuildReport], Manifest]:
+        corpus = room.corpora.get("books")
+        room.shelf.create(
+            "books", name, prefix_tokens=0, query_offset=0,
+            model_fingerprint=model.fingerprint, corpus_digest=corpus.content_digest,
+        )  # fmt: skip
+        request = replace(TrainRequest(name, RECIPE), **changes)  # type: ignore[arg-type]
+        reports = list(trainer.train(f"job-{name}", corpus, room.resident(), request))
+        return reports, read_manifest(room.layout.cartridge("books", name))
+
+    return run
+
+
+@pytest.mark.parametrize("most", [300, 700, 1500, 100_000])
+def test_parts_are_all_windows_in_order_and_none_is_much_longer_than_told(
+    room: Room, most: int
+) -> None:
+    resident = room.resident()
+    parts = cut_parts(resident, most)
+
+    assert [digest for part in parts for digest in part.windows] == list(resident.windows)
+    assert [i for part in parts for i in part.sentences] == list(range(len(resident.index)))
+    sizes = dict(
+        zip(resident.windows, map(resident.tokens_of, range(len(resident.windows))), strict=True)
+    )
+    for part in parts:
+        assert len(part.windows) == 1 or sum(sizes[digest] for digest in part.windows) <= most
+    assert (len(parts) == 1) == (sum(sizes.values()) <= most)
+
+
+def test_a_cartridge_in_parts_answers_by_the_part_that_knows_the_nearest_sentence(
+    room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
+) -> None:
+    reports, manifest = train("c-parts", part_tokens=600)
+    resident = room.resident()
+    parts = cut_parts(resident, 600)
+
+    assert [part.windows for part in manifest.parts] == [part.windows for part in parts]
+    assert len(parts) > 1
+    shares = [report.share for report in reports]
+    assert shares == sorted(shares)
+    assert reports[-1].message == f"part {len(parts)} of {len(parts)}: built"
+    record = room.shelf.get("books", "c-parts")
+    assert record.state is CartridgeState.READY
+    assert record.metrics["parts"] == len(parts)
+    tokens = [part.metrics["context_tokens"] for part in manifest.parts]
+    assert record.metrics["context_tokens"] == sum(tokens)
+    weighed = sum(
+        t * part.metrics["recovered"] for t, part in zip(tokens, manifest.parts, strict=True)
+    )
+    assert record.metrics["recovered"] == pytest.approx(weighed / sum(tokens))
+    for number, part in enumerate(parts):
+        sentence = part.sentences[len(part.sentences) // 2]
+        window = resident.window_of(sentence)
+        loaded = room.library.cartridge("books", "c-parts", record.tensor_digest, window)
+        assert loaded.number == number
+        assert window in loaded.manifest.parts[number].windows
+
+
+def test_what_a_part_was_made_from_lies_beside_it(
+    room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
+) -> None:
+    _, manifest = train("c-one")
+    folder = room.layout.cartridge("books", "c-one")
+    studied = load_studied(folder, manifest, 0)
+    sentences = room.resident().sentences()
+
+    assert len(studied) == manifest.metrics["conversations"]
+    assert all(each.sentence == sentences[each.conversation.sentence] for each in studied)
+    assert manifest.parts[0].curves["measured_at"] == (1, 2)
+    guard = Guard.of_metrics(manifest.metrics)
+    assert guard is not None
+    assert (guard.alpha, 0 <= guard.kept <= 1) == (0.05, True)
+    assert -1 < guard.threshold < 1
+
+
+def test_a_changed_corpus_turns_its_cartridge_stale_and_a_refresh_learns_the_change(
+    room: Room,
+    train: Callable[..., tuple[list[BuildReport], Manifest]],
+    handbook: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, old = train("c-old")
+    staleness = Staleness(room.layout, room.corpora, room.resident().catalog.recipe)
+    assert staleness(room.shelf.get("books", "c-old")) == 0.0
+    room.write("\n".join([*handbook.splitlines()[:40], "The jetty was rebuilt in oak last year."]))
+    assert staleness(room.shelf.get("books", "c-old")) == 0.0  # not indexed yet
+    room.index()
+
+    record = room.shelf.get("books", "c-old")
+    assert record.state is CartridgeState.STALE
+    resident = room.resident()
+    new = set(resident.windows) - old.windows
+    assert staleness(record) == len(new) / len(resident.windows) > 0
+    (part,) = cut_parts(resident, 100_000)
+    changed = changed_sentences(resident, part, old.windows)
+    assert {resident.window_of(i) for i in changed} == new
+    _, manifest = train("c-new", base="c-old")
+
+    made = {
+        each.sentence for each in load_studied(room.layout.cartridge("books", "c-new"), manifest, 0)
+    }
+    assert any("rebuilt in oak" in sentence for sentence in made)
+    assert manifest.prefix_tokens == old.prefix_tokens
+    ready = room.shelf.newest_ready("books", record.model_fingerprint)
+    assert ready is not None
+    assert ready.id == "c-new"
+
+
+def test_a_refresh_from_a_damaged_cartridge_says_so(
+    room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
+) -> None:
+    train("c-old")
+    (room.layout.cartridge("books", "c-old") / "part-000.jsonl").write_text("{}\n")
+    with pytest.raises(ServiceError) as caught:
+        train("c-new", base="c-old")
+    assert caught.value.reason == "CARTRIDGE_DAMAGED"
+    assert "part-000.jsonl" in caught.value.message
+
+
+async def test_a_question_far_from_the_corpus_gets_no_cartridge(
+    room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
+) -> None:
+    train("c-one")
+    room.shelf.mark_ready(
+        "books", "c-one", prefix_tokens=24, query_offset=9, size_bytes=1,
+        corpus_digest=room.corpora.get("books").content_digest,
+        tensor_digest=room.shelf.get("books", "c-one").tensor_digest,
+        metrics={"recovered": 1.0, "guard_threshold": 0.99, "guard_alpha": 0.05, "guard_kept": 1.0},
+    )  # fmt: skip
+    asked = Question(
+        "books", "Who keeps the lamp?", Route.AUTO, sampling=SamplingParams(max_tokens=4)
+    )
+    decision = await room.answerer.decide(asked)
+
+    assert decision.route is not Route.CARTRIDGE
+    assert decision.fallbacks[0].reason == "CARTRIDGE_OFF_TOPIC"
+    assert "0.99" in decision.fallbacks[0].message
+    assert decision.signals["cartridge_guard"] == 0.99
+    wished = await room.answerer.decide(replace(asked, route=Route.CARTRIDGE))
+    assert wished.route is Route.CARTRIDGE
+
+
+async def test_cartridges_in_memory_are_bounded_counted_and_dropped(
+    room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
+) -> None:
+    train("c-one")
+    train("c-two")
+    residents = Residents(room.library, room.thread, 1 << 24)
+    one, two = (room.shelf.get("books", name) for name in ("c-one", "c-two"))
+
+    assert (await residents.warm(one, 0)).hits == 1
+    await residents.warm(two, 0)
+    assert (await residents.warm(one, 0)).hits == 2
+    assert [loaded.cartridge_id for loaded in await residents.all()] == ["c-two", "c-one"]
+    room.library._most_bytes = (await residents.all())[0].num_bytes
+    room.library._shrink()
+    assert [loaded.cartridge_id for loaded in await residents.all()] == ["c-one"]
+    assert await residents.evict("books", "c-one") == 1
+    assert await residents.evict("books", "c-one") == 0
+    with pytest.raises(ServiceError, match="no part 7"):
+        await residents.warm(one, 7)
+
+
+def test_a_request_is_read_with_its_defaults() -> None:
+    plain = TrainRequest.of({"cartridge_id": "c", "prefix_tokens": 0, "max_steps": None})
+    assert plain == TrainRequest("c", settings_for(Effort.FAST))
+    full = TrainRequest.of(
+        {
+            "cartridge_id": "c", "effort": "thorough", "prefix_tokens": 9, "max_steps": 7,
+            "conversations": 5, "part_tokens": 999, "base": "b", "time_budget_seconds": 1.5,
+        }
+    )  # fmt: skip
+    assert (full.part_tokens, full.base) == (999, "b")
+    assert full.settings.study.kinds == settings_for(Effort.THOROUGH).study.kinds
+    settings = full.settings
+    assert (settings.prefix_tokens, settings.seconds) == (9, 1.5)
+    assert (settings.distil.steps, settings.study.conversations) == (7, 5)
+
+
+def test_nothing_is_generated_for_quotations(
+    room: Room,
+    train: Callable[..., tuple[list[BuildReport], Manifest]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(self_study, "generate_text", lambda *args: pytest.fail("generated"))
+    train("c-one")
