@@ -22,7 +22,8 @@ def running_server(data: Path, log: Path) -> Iterator[str]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [*command, "--data", str(data), "--listen", "127.0.0.1:0"],
+            # No cartridge is made beside what is measured.
+            [*command, "--data", str(data), "--listen", "127.0.0.1:0", "--instant-tokens", "0"],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

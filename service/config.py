@@ -25,6 +25,7 @@ class ServiceConfig:
     policy: RoutingPolicy = field(default_factory=RoutingPolicy)
     reading: ReadingSettings = field(default_factory=ReadingSettings)
     crag: CragSettings = field(default_factory=CragSettings)
+    instant_tokens: int = 4096  # corpora up to this get a cartridge by themselves; 0: none does
     resident_corpora: int = 8
     resident_cartridge_bytes: int = 2 * 1024**3
 

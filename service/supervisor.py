@@ -122,6 +122,7 @@ class WorkerSupervisor:
             "device": config.device,
             "dtype": config.dtype,
             "threads": str(config.threads),
+            "instant-tokens": str(config.instant_tokens),
             "name": name,
             "parent": str(os.getpid()),
         }

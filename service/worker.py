@@ -21,6 +21,7 @@ from retrieval.window_index import WindowReader, WindowShelf
 from service.config import Layout
 from service.cores import CoreShare
 from service.errors import ServiceError, fail
+from service.first_cartridge import INSTANT, FirstCartridges
 from service.indexing import Indexer
 from service.lease import JobCancelledError, JobLostError, Lease
 from service.library import Library
@@ -42,7 +43,9 @@ _log = structlog.stdlib.get_logger("longmemory.worker")
 class Worker:
     """One loaded model working through the queue."""
 
-    def __init__(self, layout: Layout, engine: EngineConfig, name: str, parent: int) -> None:
+    def __init__(
+        self, layout: Layout, engine: EngineConfig, name: str, parent: int, instant_tokens: int
+    ) -> None:
         database = Database(layout.database)
         self._layout, self._name, self._parent = layout, name, parent
         self._content = ContentStore(layout.data)
@@ -50,6 +53,9 @@ class Worker:
         self._shelf = CartridgeShelf(database)
         self._jobs = Jobs(database, on_unmade=tell_unmade(self._corpora, self._shelf))
         self._model = LanguageModel.load(engine)
+        self._first = FirstCartridges(
+            self._shelf, self._jobs, layout, self._model.fingerprint, instant_tokens
+        )
         self._embedder = Embedder.load(device=self._model.device.type)
         self._cores = CoreShare(layout.work, "worker", "server", engine.threads)
         heads = retrieval_heads(self._model, layout.calibrations)
@@ -114,6 +120,7 @@ class Worker:
             job.corpus_id, catalog.corpus_digest, catalog.token_count, catalog.sentence_count
         )
         catalogs.keep_only(job.corpus_id, catalog)
+        self._first.order(self._corpora.get(job.corpus_id))
         return {"corpus": job.corpus_id}
 
     def _train(self, job: Job, lease: Lease) -> dict[str, object]:
@@ -134,6 +141,8 @@ class Worker:
         for report in steps:
             metrics |= report.metrics
             lease.report(report.share, report.message, metrics)
+        if request.cartridge_id != INSTANT:
+            self._first.retire(job.corpus_id)
         return {"corpus": job.corpus_id, "cartridge": request.cartridge_id}
 
     def _clear(self, job: Job) -> None:
@@ -156,12 +165,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="longmemory-worker")
     for name in ("--data", "--model", "--device", "--dtype", "--name"):
         parser.add_argument(name, required=True)
-    for name in ("--threads", "--parent"):
+    for name in ("--threads", "--parent", "--instant-tokens"):
         parser.add_argument(name, required=True, type=int)
     given = parser.parse_args()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     engine = EngineConfig(Path(given.data), given.model, given.device, given.dtype, given.threads)
-    Worker(Layout(Path(given.data)), engine, given.name, given.parent).run()
+    layout = Layout(Path(given.data))
+    Worker(layout, engine, given.name, given.parent, given.instant_tokens).run()
 
 
 if __name__ == "__main__":

@@ -46,6 +46,14 @@ def serve(
             help="Threads of the model; 0: all cores, half of them beside a job.",
         ),
     ] = 0,
+    instant_tokens: Annotated[
+        int,
+        typer.Option(
+            "--instant-tokens",
+            min=0,
+            help="Corpora up to this many tokens get an instant cartridge by themselves; 0: none.",
+        ),
+    ] = 4096,
     insecure: Annotated[
         bool,
         typer.Option("--insecure", help="Listen beyond this machine without encryption."),
@@ -71,6 +79,7 @@ def serve(
                     dtype=dtype,
                     threads=threads,
                     insecure=insecure,
+                    instant_tokens=instant_tokens,
                 )
             )
         except ServiceError as error:

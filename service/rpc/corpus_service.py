@@ -13,6 +13,7 @@ from longmemory.v1 import corpus_pb2, corpus_pb2_grpc
 
 from service import ids
 from service.errors import ServiceError, fail, quoted
+from service.first_cartridge import INSTANT
 from service.rpc import wire
 from service.rpc.backend import Backend
 from service.state.corpus import Corpus, CorpusState
@@ -173,7 +174,8 @@ class CorpusService(corpus_pb2_grpc.CorpusServiceServicer):
 
     def _delete(self, corpus_id: str, etag: str, force: bool) -> None:
         backend = self._backend
-        if not force and backend.shelf.list(corpus_id, page_size=1)[0]:
+        listed, _ = backend.shelf.list(corpus_id, page_size=2)
+        if not force and any(one.id != INSTANT for one in listed):
             raise fail(
                 "CORPUS_HAS_CARTRIDGES",
                 f"the corpus '{corpus_id}' has cartridges; delete them first, or set force",

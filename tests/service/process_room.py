@@ -186,6 +186,10 @@ class Server:
         name = f"corpora/{corpus_id}/cartridges/{cartridge_id}"
         return self.cartridges.GetCartridge(cartridge_pb2.GetCartridgeRequest(name=name))
 
+    def cartridges_of(self, corpus_id: str) -> list[cartridge_pb2.Cartridge]:
+        request = cartridge_pb2.ListCartridgesRequest(parent=f"corpora/{corpus_id}")
+        return list(self.cartridges.ListCartridges(request).cartridges)
+
     def query(self, corpus_id: str, route: int = 0, tokens: int = 6) -> query_pb2.QueryRequest:
         config = query_pb2.GenerationConfig(max_output_tokens=tokens)
         return query_pb2.QueryRequest(
@@ -208,11 +212,12 @@ def metadata(operation: Any) -> job_pb2.JobMetadata:
 
 
 @contextmanager
-def serving(data: Path, model: Path) -> Iterator[Server]:
+def serving(data: Path, model: Path, instant_tokens: int = 0) -> Iterator[Server]:
     """A server, ended hard at the end unless it has ended before."""
     data.mkdir(parents=True, exist_ok=True)
     output = data.with_suffix(".out")
     flags = ["--data", data, "--listen", "127.0.0.1:0", "--model", model, "--threads", "1"]
+    flags += ["--instant-tokens", instant_tokens]
     with output.open("wb") as file:
         process = subprocess.Popen(
             [*COMMAND, "serve", *map(str, flags)], env=ENVIRONMENT, stdout=file, stderr=file

@@ -13,6 +13,8 @@ from process_room import (
     PATIENCE,
     ROUTES,
     Server,
+    serving,
+    until,
 )
 
 pytestmark = pytest.mark.process
@@ -38,6 +40,11 @@ def test_a_corpus_goes_its_whole_way_by_the_command_line(
     assert [event["done"] for event in events] == [False] * (len(events) - 1) + [True]
     made = events[-1]["result"]
     short = f"by-hand/{made['id']}"
+    warmed = server.json("cartridge", "warm", short)
+    listed = server.json("cartridge", "resident")["cartridges"]
+    assert (warmed["part"], [one["name"] for one in listed]) == (0, [made["name"]])
+    assert server.json("cartridge", "evict", short) == {"evicted": short}
+    assert server.json("cartridge", "resident")["cartridges"] == []
     assert (made["state"], made["prefix_tokens"]) == ("ready", 16)
     assert short in server.cli("cartridge", "ls").stdout
     assert server.json("cartridge", "show", short)["tensor_digest"] == made["tensor_digest"]
@@ -196,3 +203,24 @@ def test_needles_are_evaluated_by_the_command_line(server: Server, tmp_path: Pat
 
     server.json(*arguments)
     assert len((out / "results.jsonl").read_text().splitlines()) == len(rows)
+
+
+def test_a_corpus_gets_a_cartridge_by_itself_until_a_better_one_is_there(
+    tmp_path: Path, model_folder: Path, sources: dict[str, str]
+) -> None:
+    with serving(tmp_path / "data", model_folder, instant_tokens=100_000) as server:
+        server.succeed(server.register("books", sources))
+
+        def first() -> bool:
+            found = server.cartridges_of("books")
+            return [(one.name.rpartition("/")[2], one.state) for one in found] == [
+                ("instant", cartridge_pb2.Cartridge.STATE_READY)
+            ]
+
+        until(first, "the instant cartridge")
+        query = server.query("books", query_pb2.ROUTE_CARTRIDGE)
+        assert server.queries.Query(query).usage.prefix_tokens > 0
+        server.succeed(server.train("books", 2))
+        names = [one.name.rpartition("/")[2] for one in server.cartridges_of("books")]
+        assert names == ["cart-one"]
+        assert not (server.data / "cartridges" / "books" / "instant").exists()
