@@ -7,10 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
 
-from benchmarks.prefix_rows import PrefixFor, answers_right, losses, teacher_losses
+from benchmarks.prefix_rows import (
+    PrefixFor,
+    answers_right,
+    losses,
+    retriever,
+    teacher_losses,
+)
 from benchmarks.study_corpora import PeoplesQuestion, StudyCorpus
 from cartridges.build import BuildSettings, split
 from cartridges.conversations import Conversation
@@ -107,8 +112,8 @@ class Cell:
         yield from self._texts()
         starts = {
             "truncate": truncate_prefix(study.context, p),
-            "random": self._random(),
-            "chunks": self._chunks(),
+            "random": self.noise(),
+            "chunks": self.chunks(),
         }
         for name, prefix in starts.items():
             yield self._row(name, prefix)
@@ -149,7 +154,7 @@ class Cell:
                 yield self._row(f"distil {report.step} from {name}", prefix, took, last)
                 measuring += time.perf_counter() - paused
 
-    def _random(self) -> KVPrefix:
+    def noise(self) -> KVPrefix:
         """Noise of each head's mean and spread behind the true first row, the sink."""
         chance = torch.Generator().manual_seed(self.study.seed)
         parts = []
@@ -161,7 +166,7 @@ class Cell:
             parts.append(rows)
         return KVPrefix(parts[0], parts[1], self.study.context.query_offset)
 
-    def _chunks(self) -> KVPrefix:
+    def chunks(self) -> KVPrefix:
         """Rows of chunks sampled over the whole text, behind the template's first (Diaz 2025)."""
         context, chance = self.study.context, random.Random(self.study.seed)
         places = list(range(4, context.length - CHUNK, CHUNK))
@@ -184,19 +189,7 @@ class Cell:
         yield self._row(
             "summary", study.model.prefill(prompter.context_ids([summary])), answers=True
         )
-        vectors = study.embedder.embed(study.corpus.sentences)
-
-        def retrieved(question: str) -> KVPrefix:
-            order = np.argsort(-(vectors @ study.embedder.embed_question(question)))
-            chosen, used = list[int](), len(prompter.context_ids([]))
-            for i in order:
-                cost = len(prompter.line_ids(study.corpus.sentences[i]))
-                if used + cost <= self.length or not chosen:
-                    chosen.append(int(i))
-                    used += cost
-            lines = [study.corpus.sentences[i] for i in sorted(chosen)]
-            return study.model.prefill(prompter.context_ids(lines))
-
+        retrieved = retriever(study.model, study.embedder, study.corpus.sentences, self.length)
         yield self._row_for(
             "retrieved",
             lambda lesson: retrieved(lesson.conversation.question),

@@ -4,11 +4,13 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from benchmarks.study_corpora import PeoplesQuestion
 from cartridges.lessons import Lesson
 from cartridges.quality import kl_rows, teacher_logits
+from engine.embedding import Embedder
 from engine.generation import GenerationRequest, generate_text
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
@@ -76,6 +78,25 @@ def interval(
         drawn.append(recovered([a for a, _ in some], [b for _, b in some]))
     drawn.sort()
     return drawn[int(0.025 * samples)], drawn[int(0.975 * samples)]
+
+
+def retriever(
+    model: LanguageModel, embedder: Embedder, sentences: Sequence[str], most: int
+) -> Callable[[str], KVPrefix]:
+    """What dense retrieval puts before a question: the nearest sentences in order, `most` tokens."""
+    vectors, prompter = embedder.embed(sentences), Prompter(model)
+
+    def found(question: str) -> KVPrefix:
+        order = np.argsort(-(vectors @ embedder.embed_question(question)))
+        chosen, used = list[int](), len(prompter.context_ids([]))
+        for i in order:
+            cost = len(prompter.line_ids(sentences[i]))
+            if used + cost <= most or not chosen:
+                chosen.append(int(i))
+                used += cost
+        return model.prefill(prompter.context_ids(sentences[i] for i in sorted(chosen)))
+
+    return found
 
 
 def answers_right(

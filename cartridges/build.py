@@ -3,6 +3,7 @@
 Every stage leaves what it made in the work folder, so a build that was killed goes on where it was.
 """
 
+import json
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -104,7 +105,8 @@ class CartridgeBuilder:
         """
         yield self._report(StageReport("study", 0.0, "reading the corpus"))
         context = self.model.prefill(self.prompter.context_ids(self.sentences))
-        lessons = yield from self._staged(self._curriculum().lessons(context))
+        curriculum = self._curriculum()
+        lessons = yield from self._staged(curriculum.lessons(context))
         train, held_out = split(lessons, self.settings)
         scale = Yardstick.of(self.model, held_out)
         start, sizes = yield from self._start(context, train, scale)
@@ -113,6 +115,7 @@ class CartridgeBuilder:
         metrics |= accounts(
             self.model, self.sentences, context.length, lessons, trained, self._watch.seconds
         )
+        metrics |= curriculum.account(lessons)
         metrics["compression"] = context.length / prefix.length
         yield self._report(StageReport("distil", 1.0, "built", metrics))
         curves = sizes | (_curves(trained, scale) if trained else {})
@@ -127,9 +130,11 @@ class CartridgeBuilder:
         self, context: KVPrefix, train: Sequence[Lesson], scale: Yardstick
     ) -> Generator[BuildReport, None, tuple[KVPrefix, dict[str, tuple[float, ...]]]]:
         """The closed form, and what other lengths would recover where the length was not given."""
-        path = self.work / "start.safetensors"
+        path, tried = self.work / "start.safetensors", self.work / "lengths.json"
         if path.exists():
-            return load_prefix(path).to(self.model.device, self.model.dtype), {}
+            known = json.loads(tried.read_text()) if tried.exists() else {}
+            start = load_prefix(path).to(self.model.device, self.model.dtype)
+            return start, {name: tuple(values) for name, values in known.items()}
         settings = self.settings.match
         turns = [lesson.turn for lesson in train]
         reading = collect_references(self.model, context, turns, settings.queries, settings.seed)
@@ -140,6 +145,7 @@ class CartridgeBuilder:
             work = renew_prefix(context, references, old, settings)
         else:
             length, sizes = yield from self._length(context, references, scale)
+            tried.write_text(json.dumps(sizes))
             work = match_prefix(context, references, length, settings)
         start = yield from self._matching("matching attention", 0.6, 1.0, work)
         staging = path.with_suffix(".staging")

@@ -5,6 +5,7 @@ Every stage leaves what it made in the work folder, so a study that was killed g
 
 import time
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cartridges.conversations import (
@@ -17,7 +18,7 @@ from cartridges.interview import interview
 from cartridges.lessons import Lesson, load_lessons, read_lessons, save_lessons
 from cartridges.manifest import CartridgeError
 from cartridges.progress import StageReport, relay
-from cartridges.self_study import StudySettings, converse, plan_study, quotations
+from cartridges.self_study import StudySettings, Topic, converse, plan_study, quotations
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Prompter
@@ -72,10 +73,26 @@ class Curriculum:
         save_lessons(self._work, kept or lessons)
         return kept or lessons
 
+    def account(self, lessons: Sequence[Lesson]) -> dict[str, float]:
+        """What came of the study: topics asked about, sound conversations, and those that the corpus
+        helps with, of `lessons`.
+        """
+        known = set(self._known)
+        written = (x.conversation for x in lessons if not x.conversation.is_quoted)
+        sound = distinct(read_conversations(self._work / "conversations.jsonl"))
+        return {
+            "asked": float(sum(map(len, self._plan()))),
+            "sound": float(len(sound)),
+            "kept": float(sum(replace(each, gain=0.0) not in known for each in written)),
+        }
+
+    def _plan(self) -> list[list[Topic]]:
+        return plan_study(self._sentences, self._settings, self._about)
+
     def _study(self) -> Generator[StageReport, None, list[Conversation]]:
         """Self-study, written as it goes; a line in `batches` says that its batch is whole."""
         raw, marks = self._work / "conversations.jsonl", self._work / "batches"
-        batches = plan_study(self._sentences, self._settings, self._about)
+        batches = self._plan()
         done = marks.stat().st_size if marks.exists() else 0
         began, first, total = time.monotonic(), done, len(batches)
         ask = converse if Prompter(self._model).is_led else interview

@@ -174,6 +174,9 @@ _SUMS = frozenset(
         "student_tokens",
         "build_seconds",
         "held_out",
+        "asked",
+        "sound",
+        "kept",
         "break_even_full_context",
         "break_even_retrieval",
     }

@@ -299,6 +299,11 @@ def test_an_unset_length_is_read_off_what_several_recover(
     assert built.curves["length"] == lengths
     curve = dict(zip(lengths, built.curves["length_recovered"], strict=True))
     assert built.prefix.length == choose_length(curve)
+    build = builder(model, tmp_path / "broken", settings).build()
+    while next(build).stage != "distil":
+        pass
+    build.close()
+    assert_same(finish(builder(model, tmp_path / "broken", settings).build())[1], built)
 
 
 @pytest.mark.parametrize(
