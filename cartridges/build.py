@@ -3,7 +3,6 @@
 Every stage leaves what it made in the work folder, so a build that was killed goes on where it was.
 """
 
-import json
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,18 +15,16 @@ from cartridges.curriculum import Curriculum
 from cartridges.distil import DistilSettings, distil
 from cartridges.general import general_lessons, load_questions
 from cartridges.int8 import rounded
-from cartridges.length import candidate_lengths, choose_length
 from cartridges.lessons import Lesson
-from cartridges.match import MatchSettings, match_prefix, renew_prefix, truncate_prefix
+from cartridges.match import MatchSettings, truncate_prefix
 from cartridges.progress import StageReport, relay
 from cartridges.quality import Yardstick, measure
-from cartridges.references import References, collect_references
 from cartridges.refresh import Base
 from cartridges.self_study import StudySettings
+from cartridges.start import Starter
 from engine.model import LanguageModel
-from engine.prefix import KVPrefix, load_prefix, save_prefix
+from engine.prefix import KVPrefix
 from engine.prompts import Prompter
-from engine.rotation import move_prefix
 
 T = TypeVar("T")
 
@@ -109,7 +106,7 @@ class CartridgeBuilder:
         lessons = yield from self._staged(curriculum.lessons(context))
         train, held_out = split(lessons, self.settings)
         scale = Yardstick.of(self.model, held_out)
-        start, sizes = yield from self._start(context, train, scale)
+        start, sizes = yield from self._staged(self._starter(context, scale).start(train))
         prefix, trained = yield from self._distil(start, train, scale)
         metrics, in_int8 = self._measure(prefix, start, context, scale)
         metrics |= accounts(
@@ -126,50 +123,12 @@ class CartridgeBuilder:
         known = self.base.known if self.base else ()
         return Curriculum(self.model, self.sentences, self.work, self.settings.study, about, known)
 
-    def _start(
-        self, context: KVPrefix, train: Sequence[Lesson], scale: Yardstick
-    ) -> Generator[BuildReport, None, tuple[KVPrefix, dict[str, tuple[float, ...]]]]:
-        """The closed form, and what other lengths would recover where the length was not given."""
-        path, tried = self.work / "start.safetensors", self.work / "lengths.json"
-        if path.exists():
-            known = json.loads(tried.read_text()) if tried.exists() else {}
-            start = load_prefix(path).to(self.model.device, self.model.dtype)
-            return start, {name: tuple(values) for name, values in known.items()}
-        settings = self.settings.match
-        turns = [lesson.turn for lesson in train]
-        reading = collect_references(self.model, context, turns, settings.queries, settings.seed)
-        references = yield from self._matching("collecting queries", 0.0, 0.3, reading)
-        sizes: dict[str, tuple[float, ...]] = {}
-        if self.base:
-            old = move_prefix(self.model, self.base.prefix, context.query_offset)
-            work = renew_prefix(context, references, old, settings)
-        else:
-            length, sizes = yield from self._length(context, references, scale)
-            tried.write_text(json.dumps(sizes))
-            work = match_prefix(context, references, length, settings)
-        start = yield from self._matching("matching attention", 0.6, 1.0, work)
-        staging = path.with_suffix(".staging")
-        save_prefix(start, staging)
-        staging.replace(path)
-        return start, sizes
-
-    def _length(
-        self, context: KVPrefix, references: Sequence[References], scale: Yardstick
-    ) -> Generator[BuildReport, None, tuple[int, dict[str, tuple[float, ...]]]]:
-        if self.settings.prefix_tokens:
-            return self.settings.prefix_tokens, {}
-        closed = self.settings.match.closed_form()
-        lengths, recovered = candidate_lengths(context.length), dict[int, float]()
-        for place, length in enumerate(lengths):
-            low, high = (0.3 + 0.3 * (place + i) / len(lengths) for i in (0, 1))
-            work = match_prefix(context, references, length, closed)
-            prefix = yield from self._matching(f"trying {length} tokens", low, high, work)
-            recovered[length] = scale.recovered(measure(self.model, scale.lessons, prefix))
-        curves = {
-            "length": tuple(float(length) for length in lengths),
-            "length_recovered": tuple(recovered.values()),
-        }
-        return choose_length(recovered), curves
+    def _starter(self, context: KVPrefix, scale: Yardstick) -> Starter:
+        settings = self.settings
+        old = self.base.prefix if self.base else None
+        return Starter(
+            self.model, context, self.work, settings.match, scale, settings.prefix_tokens, old
+        )
 
     def _distil(
         self, start: KVPrefix, train: list[Lesson], scale: Yardstick
@@ -235,15 +194,6 @@ class CartridgeBuilder:
             "recovered_int8": small,
         }
         return metrics, whole - small <= self.settings.int8_loss
-
-    def _matching(
-        self, message: str, low: float, high: float, work: Generator[float, None, T]
-    ) -> Generator[BuildReport, None, T]:
-        def told(share: float) -> BuildReport:
-            return self._report(StageReport("match", low + (high - low) * share, message))
-
-        result = yield from relay(work, told)
-        return result
 
     def _staged(self, work: Generator[StageReport, None, T]) -> Generator[BuildReport, None, T]:
         result = yield from relay(work, self._report)

@@ -12,6 +12,7 @@ from lesson_room import SENTENCES, finish
 
 from cartridges import build as build_module
 from cartridges import curriculum, self_study
+from cartridges import start as start_module
 from cartridges.build import BuildReport, BuildSettings, Built, CartridgeBuilder, split
 from cartridges.conversations import Conversation, Studied, read_conversations
 from cartridges.distil import DistilSettings
@@ -185,7 +186,11 @@ def test_a_finished_stage_is_not_done_again(
         pytest.fail(f"done again in {stage}")
 
     for name in finished:
-        rooms = {"generate_text": self_study, "read_lessons": curriculum}
+        rooms = {
+            "generate_text": self_study,
+            "read_lessons": curriculum,
+            "match_prefix": start_module,
+        }
         monkeypatch.setattr(rooms.get(name, build_module), name, again)
     reports, _ = finish(builder(model, tmp_path).build())
     assert reports[-1].share == 1.0
