@@ -120,9 +120,9 @@ def measure(read: Study, trial: Trial) -> dict[str, object]:
         "conversations": len(trial.train),
     }
     for name, lessons in (("held_out", read.held_out), ("people", read.people)):
-        none = losses(read.model, lessons, lambda lesson: None)
+        none = losses(read.model, lessons, None)
         for label, one in (("start_", trial.start), ("", prefix)):
-            own = losses(read.model, lessons, lambda lesson, one=one: one)  # type: ignore[misc]
+            own = losses(read.model, lessons, one)
             row[f"{name}_{label}recovered"] = recovered(own, none)
     return row
 

@@ -10,9 +10,10 @@ from typing import TypeVar
 import torch
 
 from benchmarks.prefix_rows import (
-    PrefixFor,
+    Losses,
     answers_right,
     losses,
+    losses_each,
     retriever,
     teacher_losses,
 )
@@ -190,38 +191,51 @@ class Cell:
             "summary", study.model.prefill(prompter.context_ids([summary])), answers=True
         )
         retrieved = retriever(study.model, study.embedder, study.corpus.sentences, self.length)
-        yield self._row_for(
-            "retrieved",
-            lambda lesson: retrieved(lesson.conversation.question),
-            lambda asked: retrieved(asked.question),
-        )
+        yield self._row_for("retrieved", retrieved)
 
     def _row(
         self, name: str, prefix: KVPrefix | None, seconds: float = 0.0, answers: bool = False
     ) -> dict[str, object]:
-        known = (lambda asked: prefix) if answers else None
-        return self._row_for(name, lambda lesson: prefix, known, seconds)
-
-    def _row_for(
-        self,
-        name: str,
-        prefix_for: PrefixFor,
-        asked: Callable[[PeoplesQuestion], KVPrefix | None] | None,
-        seconds: float = 0.0,
-    ) -> dict[str, object]:
-        study, sets = self.study, {"held_out": self.study.held_out, "people": self.study.people}
-        row: dict[str, object] = {
-            "corpus": study.corpus.name, "seed": study.seed, "p": self.length, "row": name,
-            "context_tokens": study.context.length, "seconds": seconds,
-            "train": len(study.train),
-        }  # fmt: skip
-        for key, lessons in sets.items():
-            found = (
-                teacher_losses(study.model, lessons)
-                if name == "full"
-                else losses(study.model, lessons, prefix_for)
-            )
-            row[key] = [[x.kl, x.nll, x.tokens] for x in found]
-        if asked:
-            row["answers"] = answers_right(study.model, study.asked, asked)
+        study = self.study
+        row = self._about(name, seconds)
+        for key, lessons in self._sets().items():
+            if name == "full":
+                found = teacher_losses(study.model, lessons)
+            else:
+                found = losses(study.model, lessons, prefix)
+            row[key] = _listed(found)
+        if answers:
+            row["answers"] = answers_right(study.model, study.asked, lambda asked: prefix)
         return row
+
+    def _row_for(self, name: str, prefix_for: Callable[[str], KVPrefix]) -> dict[str, object]:
+        study = self.study
+        row = self._about(name, 0.0)
+        for key, lessons in self._sets().items():
+            found = losses_each(
+                study.model, lessons, lambda lesson: prefix_for(lesson.conversation.question)
+            )
+            row[key] = _listed(found)
+        row["answers"] = answers_right(
+            study.model, study.asked, lambda asked: prefix_for(asked.question)
+        )
+        return row
+
+    def _sets(self) -> dict[str, tuple[Lesson, ...]]:
+        return {"held_out": self.study.held_out, "people": self.study.people}
+
+    def _about(self, name: str, seconds: float) -> dict[str, object]:
+        study = self.study
+        return {
+            "corpus": study.corpus.name,
+            "seed": study.seed,
+            "p": self.length,
+            "row": name,
+            "context_tokens": study.context.length,
+            "seconds": seconds,
+            "train": len(study.train),
+        }
+
+
+def _listed(found: Sequence[Losses]) -> list[list[float]]:
+    return [[loss.kl, loss.nll, loss.tokens] for loss in found]

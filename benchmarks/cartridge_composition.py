@@ -16,7 +16,7 @@ from rich.progress import track
 
 from benchmarks.cartridge_cell import finish
 from benchmarks.cartridges import CONTEXT, CORPORA
-from benchmarks.prefix_rows import Losses, answers_right, losses, recovered, retriever
+from benchmarks.prefix_rows import Losses, answers_right, losses, losses_each, recovered, retriever
 from benchmarks.record import write_result
 from benchmarks.study_corpora import StudyCorpus, read_corpus
 from cartridges.compose import compose
@@ -69,11 +69,11 @@ def measure(
     context = model.prefill(Prompter(model).context_ids(corpus.sentences))
     asked = [Conversation(0, q.question, q.answer) for q in corpus.questions]
     lessons = finish(read_lessons(model, asked, context))
-    none = losses(model, lessons, lambda lesson: None)
+    none = losses(model, lessons, None)
 
     def one(prefix_for: PrefixFor) -> tuple[list[Losses], list[Losses], float]:
         return (
-            losses(model, lessons, lambda lesson: prefix_for(lesson.conversation.question)),
+            losses_each(model, lessons, lambda x: prefix_for(x.conversation.question)),
             none,
             answers_right(model, corpus.questions, lambda q: prefix_for(q.question)),
         )

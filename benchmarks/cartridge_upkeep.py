@@ -68,8 +68,8 @@ def quality(bench: Bench, prefix: KVPrefix) -> dict[str, float]:
         asked = [q for q in bench.questions if any(word in changed for word in q.accept) == wanted]
         turns = [Conversation(0, q.question, q.answer) for q in asked]
         lessons = finish(read_lessons(bench.model, turns, context))
-        none = losses(bench.model, lessons, lambda lesson: None)
-        own = losses(bench.model, lessons, lambda lesson: prefix)
+        none = losses(bench.model, lessons, None)
+        own = losses(bench.model, lessons, prefix)
         found[f"people_{name}"] = recovered(own, none)
         found[f"answers_{name}"] = answers_right(bench.model, asked, lambda q: prefix)
         found[f"questions_{name}"] = float(len(asked))
@@ -92,7 +92,7 @@ def off_topic(bench: Bench, built: Built) -> dict[str, float]:
     asked = [lesson.conversation.question for lesson in lessons]
     let_in = [guard.lets_in(cosine) for cosine in nearest(asked)]
     bare = [x.nll for x in teacher_losses(bench.model, lessons)]
-    loaded = [x.nll for x in losses(bench.model, lessons, lambda lesson: built.prefix)]
+    loaded = [x.nll for x in losses(bench.model, lessons, built.prefix)]
     guarded = [b if inside else a for a, b, inside in zip(bare, loaded, let_in, strict=True)]
     return {
         "guard_kept": guard.kept,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks.study_corpora import PeoplesQuestion
-from cartridges.lessons import Lesson
+from cartridges.lessons import Lesson, pack_lessons
 from cartridges.quality import kl_rows, teacher_logits
 from engine.embedding import Embedder
 from engine.generation import GenerationRequest, generate_text
@@ -32,27 +32,42 @@ class Losses:
 
 
 @torch.inference_mode()
-def losses(model: LanguageModel, lessons: Sequence[Lesson], prefix_for: PrefixFor) -> list[Losses]:
-    """Of every lesson, with the prefix that it is given."""
-    found = []
-    for lesson in lessons:
-        logits = answer_logits(model, [lesson.turn], prefix_for(lesson))
-        targets = torch.tensor(lesson.turn.answer, device=logits.device)
-        loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-        kl = kl_rows(teacher_logits(model, [lesson]), logits).sum()
-        found.append(Losses(float(kl), float(loss), len(targets)))
+def losses(
+    model: LanguageModel, lessons: Sequence[Lesson], prefix: KVPrefix | None
+) -> list[Losses]:
+    """Of every lesson behind one prefix."""
+    found: list[Losses] = []
+    for pack in pack_lessons(lessons):
+        logits = answer_logits(model, [lesson.turn for lesson in pack], prefix)
+        found += _per_lesson(pack, teacher_logits(model, pack), logits)
     return found
 
 
+def losses_each(
+    model: LanguageModel, lessons: Sequence[Lesson], prefix_for: PrefixFor
+) -> list[Losses]:
+    """Of every lesson behind a prefix of its own."""
+    return [loss for lesson in lessons for loss in losses(model, [lesson], prefix_for(lesson))]
+
+
+@torch.inference_mode()
 def teacher_losses(model: LanguageModel, lessons: Sequence[Lesson]) -> list[Losses]:
-    """The same with the full context, whose states the lessons hold."""
-    found = []
-    for lesson in lessons:
-        logits = teacher_logits(model, [lesson])
-        targets = torch.tensor(lesson.turn.answer, device=logits.device)
-        loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-        found.append(Losses(0.0, float(loss), len(targets)))
+    """With the full context, whose states the lessons hold."""
+    found: list[Losses] = []
+    for pack in pack_lessons(lessons):
+        logits = teacher_logits(model, pack)
+        found += _per_lesson(pack, logits, logits)
     return found
+
+
+def _per_lesson(
+    lessons: Sequence[Lesson], teacher: torch.Tensor, student: torch.Tensor
+) -> list[Losses]:
+    targets = torch.tensor([i for x in lessons for i in x.turn.answer], device=student.device)
+    nll = torch.nn.functional.cross_entropy(student, targets, reduction="none")
+    sizes = [len(lesson.turn.answer) for lesson in lessons]
+    parts = zip(kl_rows(teacher, student).split(sizes), nll.split(sizes), sizes, strict=True)
+    return [Losses(float(kl.sum()), float(loss.sum()), size) for kl, loss, size in parts]
 
 
 def recovered(row: Sequence[Losses], none: Sequence[Losses]) -> float:
