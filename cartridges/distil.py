@@ -30,14 +30,14 @@ class DistilSettings:
     (0: never). `general` is the share of conversations about nothing in the corpus.
     """
 
-    steps: int = 300
+    steps: int = 200
     batch: int = 4
     rate: float = 0.03
     keys: float = 1.0
     warmup: int = 4
     clip: float = 1.0
     frozen: int = 1  # rows that never change: the attention sink
-    evaluate: int = 30
+    evaluate: int = 25
     patience: int = 3
     general: float = 0.03
     seed: int = 0

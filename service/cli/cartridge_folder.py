@@ -39,7 +39,7 @@ def inspect(folder: Folder, as_json: JsonOption = False) -> None:
     from dataclasses import asdict
 
     from cartridges.manifest import CartridgeError
-    from cartridges.store import read_manifest, read_part
+    from cartridges.store import load_studied, read_manifest, read_part
 
     with _refusals_told(as_json):
         folder = folder.parent if folder.name == "manifest.json" else folder
@@ -48,6 +48,7 @@ def inspect(folder: Folder, as_json: JsonOption = False) -> None:
     for number, part in enumerate(manifest.parts):
         try:
             read_part(folder, manifest, number)
+            load_studied(folder, manifest, number)
         except CartridgeError as error:
             problems[part.file] = str(error)
     if as_json:

@@ -7,6 +7,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from cartridges.conversations import Conversation, Studied
 from cartridges.store import BuiltPart, load_cartridge, store_cartridge
 from engine.config import EngineConfig
 from engine.model import LanguageModel
@@ -58,6 +59,18 @@ def test_a_damaged_part_is_named_and_the_other_is_whole(cartridge: Path) -> None
     assert (shown.stdout.count("damaged"), shown.stdout.count("whole")) == (1, 1)
     assert "part-001.safetensors does not match its digest" in shown.stderr
     assert list(json.loads(run("inspect", cartridge, "--json").stdout)["problems"]) == [path.name]
+
+
+def test_conversations_that_were_touched_are_damage_too(
+    tmp_path: Path, cartridge: Path, model_folder: Path
+) -> None:
+    loaded = LanguageModel.load(EngineConfig(tmp_path, str(model_folder), threads=1))
+    prefix = load_cartridge(cartridge, loaded).prefix
+    studied = (Studied(Conversation(0, "Who?", "He."), "He flashes it."),)
+    store_cartridge(cartridge, loaded, [BuiltPart(prefix, studied=studied)], "", {}, {})
+    assert run("inspect", cartridge).exit_code == 0
+    (cartridge / "part-000.jsonl").write_text("")
+    assert "part-000.jsonl does not match" in run("inspect", cartridge).stderr
 
 
 def test_what_is_no_cartridge_is_refused_with_its_reason(tmp_path: Path) -> None:
