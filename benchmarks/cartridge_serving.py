@@ -46,12 +46,19 @@ def context_ids(prompter: Prompter, length: int) -> list[int]:
     return prompter.context_ids(lines)[:length]
 
 
-def answer(model: LanguageModel, prefix: KVPrefix, batch: int, tokens: int) -> float:
-    """Seconds for a batch of equal requests behind one prefix."""
+def answer(
+    model: LanguageModel, prefix: KVPrefix, batch: int, tokens: int, is_shared: bool
+) -> float:
+    """Seconds for a batch of requests: behind one prefix, or each behind a prefix of its own."""
     prompt = tuple(Prompter(model).question_ids(QUESTION))
     params = SamplingParams(max_tokens=tokens, stop=())
-    requests = [GenerationRequest(str(i), prompt, prefix, params) for i in range(batch)]
+    own = [prefix] * batch if is_shared else [_copy(prefix) for _ in range(batch)]
+    requests = [GenerationRequest(str(i), prompt, own[i], params) for i in range(batch)]
     return timed(lambda: generate_text(model, requests, batch))
+
+
+def _copy(prefix: KVPrefix) -> KVPrefix:
+    return KVPrefix(prefix.keys.clone(), prefix.values.clone(), prefix.query_offset)
 
 
 def measure(model: LanguageModel, length: int, folder: Path) -> list[dict[str, object]]:
@@ -66,34 +73,36 @@ def measure(model: LanguageModel, length: int, folder: Path) -> list[dict[str, o
     rows: list[dict[str, object]] = []
     ways = (("cartridge", small, loading, 0.0), ("stored context", context, 0.0, 0.0))
     for batch in BATCHES:
-        for way, prefix, once, each in (*ways, ("full context", context, 0.0, reading)):
-            first = once + batch * each + min(answer(model, prefix, batch, 1) for _ in range(3))
-            long = batch * each + answer(model, prefix, batch, DECODED + 1)
-            decoding = max(1e-9, long - (first - once))
-            rows.append(
-                {
-                    "context_tokens": len(ids),
-                    "batch": batch,
-                    "way": way,
-                    "rows": prefix.length,
-                    "first_token_seconds": first,
-                    "decoded_tokens_per_second": batch * DECODED / decoding,
-                    "answers_per_second": batch / (long + once),
-                    "bytes_a_request": prefix.num_bytes,
-                    "load_seconds": once,
-                    "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-                }
-            )
+        for is_shared in (False, True) if batch > 1 else (False,):
+            for way, prefix, once, each in (*ways, ("full context", context, 0.0, reading)):
+                first = answer(model, prefix, batch, 1, is_shared)
+                decoding = answer(model, prefix, batch, DECODED + 1, is_shared) - first
+                before = once + batch * each
+                rows.append(
+                    {
+                        "context_tokens": len(ids),
+                        "batch": batch,
+                        "way": way,
+                        "corpora": 1 if is_shared else batch,
+                        "rows": prefix.length,
+                        "first_token_seconds": before + first,
+                        "decoded_tokens_per_second": batch * DECODED / max(1e-9, decoding),
+                        "answers_per_second": batch / (before + first + decoding),
+                        "prefix_bytes": prefix.num_bytes * (1 if is_shared else batch),
+                        "load_seconds": once,
+                        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+                    }
+                )
     return rows
 
 
 def ratio(rows: list[dict[str, object]], batch: int, figure: str, over: str, under: str) -> float:
-    """Of two ways at the longest context."""
+    """Of two ways at the longest context, each request with a corpus of its own."""
     longest = max(int(str(row["context_tokens"])) for row in rows)
     found = {
         row["way"]: float(str(row[figure]))
         for row in rows
-        if (row["context_tokens"], row["batch"]) == (longest, batch)
+        if (row["context_tokens"], row["batch"], row["corpora"]) == (longest, batch, batch)
     }
     return found[over] / found[under]
 
@@ -112,7 +121,7 @@ def main() -> None:
     headline: dict[str, float | None] = {
         "ttft_ratio_8k": ratio(rows, 1, "first_token_seconds", full, small),
         "ttft_ratio_8k_stored": ratio(rows, 1, "first_token_seconds", stored, small),
-        "memory_ratio": ratio(rows, 1, "bytes_a_request", full, small),
+        "memory_ratio": ratio(rows, 1, "prefix_bytes", full, small),
         "throughput_ratio": ratio(rows, 16, "decoded_tokens_per_second", small, stored),
         "answers_ratio": ratio(rows, 16, "answers_per_second", small, full),
     }

@@ -1,8 +1,9 @@
-"""The attention function of every loaded model: SDPA, with a tap for queries, keys and values.
+"""The attention function of every loaded model: SDPA, with a tap for queries, keys and values, and with
+prefixes that the rows of a batch share.
 
-A `Tap` is handed down through the model's keyword arguments, so that nothing global changes and
-nothing has to be undone. At the deepest layer asked for it ends the pass: neither that layer's
-attention nor anything above it is computed, and the vocabulary projection never is.
+A `Tap` or the groups are handed down through the model's keyword arguments, so that nothing global
+changes and nothing has to be undone. At the deepest layer asked for, a tap ends the pass: neither that
+layer's attention nor anything above it is computed, and the vocabulary projection never is.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from engine.shared_prefix import PrefixGroup, attend_with_prefixes
 
 IMPLEMENTATION = "longmemory_sdpa"
 
@@ -54,10 +57,15 @@ def _attend(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     tap: Tap | None = None,
+    groups: tuple[PrefixGroup, ...] = (),
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
     if tap is not None:
-        tap.see(int(module.layer_idx), query, key, value)  # type: ignore[arg-type]
+        tap.see(layer, query, key, value)
+    if groups:
+        scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
+        return attend_with_prefixes(query, key, value, attention_mask, groups, layer, scale), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 

@@ -1,7 +1,8 @@
 """Decoding for many requests at once, each with a prefix of its own; requests join and leave freely.
 
 Rows are aligned at their last token: shorter ones are padded on the left and the padding is masked,
-so the batch yields the tokens that each request would yield alone.
+so the batch yields the tokens that each request would yield alone. Prefixes are no part of the rows:
+requests that continue the same one share it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,9 @@ from transformers.cache_utils import Cache
 
 from engine.detokenizer import Detokenizer
 from engine.model import LanguageModel
-from engine.prefix import KVPrefix, cache_tensors, growing_cache, stack_prefixes
+from engine.prefix import KVPrefix, cache_tensors, growing_cache
 from engine.sampling import SamplingParams, choose_token, generator_of
+from engine.shared_prefix import group_by_prefix
 
 
 class FinishReason(StrEnum):
@@ -68,9 +70,19 @@ class GenerationBatch:
     @torch.inference_mode()
     def add(self, requests: Sequence[GenerationRequest]) -> None:
         """Reads the prompts of new requests in one pass and lets them join."""
-        if not requests:
-            return
-        cache, mask, logits = self._prefill(requests)
+        with_prefix = [request for request in requests if request.prefix]
+        without = [request for request in requests if not request.prefix]
+        for part in (with_prefix, without):  # a long prompt would pad what is read behind a prefix
+            if part:
+                self._join(part, *self._prefill(part))
+
+    def _join(
+        self,
+        requests: Sequence[GenerationRequest],
+        cache: Cache,
+        mask: torch.Tensor,
+        logits: torch.Tensor,
+    ) -> None:
         if self._cache is not None and self._rows:
             cache, mask = _merge((self._cache, self._mask), (cache, mask))
             logits = torch.cat([self._logits, logits])
@@ -127,22 +139,20 @@ class GenerationBatch:
         self, requests: Sequence[GenerationRequest]
     ) -> tuple[Cache, torch.Tensor, torch.Tensor]:
         model = self.model
-        prefixes = [request.prefix for request in requests]
-        keys, values = stack_prefixes(prefixes, model.empty_kv(), model.geometry.layers)
-        room, most = keys.shape[3], max(len(request.prompt) for request in requests)
+        most = max(len(request.prompt) for request in requests)
         ids = torch.zeros(len(requests), most, dtype=torch.long)
-        positions = torch.zeros(len(requests), most, dtype=torch.long)
-        mask = torch.zeros(len(requests), room + most, dtype=torch.long)
+        positions, mask = torch.zeros_like(ids), torch.zeros_like(ids)
         for i, request in enumerate(requests):
-            length, prefix = len(request.prompt), request.prefix
-            start = prefix.query_offset if prefix else 0
+            length = len(request.prompt)
+            start = request.prefix.query_offset if request.prefix else 0
             ids[i, most - length :] = torch.tensor(request.prompt)
             positions[i, most - length :] = torch.arange(start, start + length)
-            mask[i, room - (prefix.length if prefix else 0) : room] = 1
-            mask[i, room + most - length :] = 1
-        cache, mask = growing_cache(keys, values), mask.to(model.device)
-        logits = self._forward(ids.to(model.device), positions.to(model.device), cache, mask)
-        return cache, mask, logits
+            mask[i, most - length :] = 1
+        empty = model.empty_kv().expand(model.geometry.layers, len(requests), -1, -1, -1)
+        cache, mask = growing_cache(empty, empty), mask.to(model.device)
+        ids, positions = ids.to(model.device), positions.to(model.device)
+        prefixes = [request.prefix for request in requests]
+        return cache, mask, self._forward(ids, positions, cache, mask, prefixes)
 
     def _decode(self, tokens: list[int]) -> None:
         ids = torch.tensor(tokens, device=self.model.device)[:, None]
@@ -151,10 +161,16 @@ class GenerationBatch:
             row.position += 1
         self._mask = torch.cat([self._mask, torch.ones_like(ids)], dim=1)
         assert self._cache is not None
-        self._logits = self._forward(ids, positions[:, None], self._cache, self._mask)
+        prefixes = [row.request.prefix for row in self._rows]
+        self._logits = self._forward(ids, positions[:, None], self._cache, self._mask, prefixes)
 
     def _forward(
-        self, ids: torch.Tensor, positions: torch.Tensor, cache: Cache, mask: torch.Tensor
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        cache: Cache,
+        mask: torch.Tensor,
+        prefixes: Sequence[KVPrefix | None],
     ) -> torch.Tensor:
         output = self.model.network(
             input_ids=ids,
@@ -163,6 +179,7 @@ class GenerationBatch:
             attention_mask=None if bool(mask.all()) else mask,
             use_cache=True,
             logits_to_keep=1,
+            groups=group_by_prefix(prefixes, self.model.device),
         )
         logits: torch.Tensor = output.logits[:, -1]
         return logits

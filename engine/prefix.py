@@ -3,7 +3,7 @@
 The only file that knows transformers' cache classes.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,20 +172,3 @@ def cache_tensors(cache: Cache) -> tuple[torch.Tensor, torch.Tensor]:
     """Keys and values of a filled cache, each [layers, batch, kv_heads, tokens, dim]."""
     layers: list[Any] = cache.layers
     return torch.stack([x.keys for x in layers]), torch.stack([x.values for x in layers])
-
-
-def stack_prefixes(
-    prefixes: Sequence[KVPrefix | None], like: torch.Tensor, layers: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Left-pads prefixes of different lengths into one batch [layers, batch, kv_heads, most, dim].
-
-    `like` is an empty [kv_heads, 0, dim] tensor that gives shape, device and dtype.
-    """
-    most = max((prefix.length for prefix in prefixes if prefix), default=0)
-    shape = (layers, len(prefixes), like.shape[0], most, like.shape[2])
-    keys, values = like.new_zeros(shape), like.new_zeros(shape)
-    for row, prefix in enumerate(prefixes):
-        if prefix is not None:
-            keys[:, row, :, most - prefix.length :] = prefix.keys
-            values[:, row, :, most - prefix.length :] = prefix.values
-    return keys, values
