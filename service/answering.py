@@ -173,7 +173,8 @@ class MemoryAnswerer:
             return CartridgeFacts(record.id, problem=problem), None
         recovered = record.metrics.get("recovered", 0.0)
         guard = Guard.of_metrics(record.metrics)
-        return CartridgeFacts(record.id, recovered, guard), cartridge
+        part = cartridge.number if len(cartridge.manifest.parts) > 1 else None
+        return CartridgeFacts(record.id, recovered, guard, part), cartridge
 
     def _position_problem(self, question: Question, cartridge: Cartridge) -> tuple[str, str] | None:
         """A question stands behind the whole text that its cartridge stands for."""

@@ -40,6 +40,7 @@ class CartridgeFacts:
     id: str
     recovered: float = 0.0
     guard: Guard | None = None
+    part: int | None = None  # which of several stands for the text around the nearest sentence
     problem: tuple[str, str] | None = None
 
 
@@ -64,6 +65,8 @@ class Facts:
             signals["cartridge_recovered"] = round(self.cartridge.recovered, 4)
             if self.cartridge.guard:
                 signals["cartridge_guard"] = round(self.cartridge.guard.threshold, 4)
+            if self.cartridge.part is not None:
+                signals["cartridge_part"] = float(self.cartridge.part)
         return signals
 
 

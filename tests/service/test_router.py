@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from cartridges.guard import Guard
 from service.answers import Decision, Route
 from service.router import CartridgeFacts, Facts, RoutingPolicy, choose, obstacle
 
@@ -47,6 +48,33 @@ def test_a_threshold_itself_is_enough() -> None:
     assert decide(exact).route is Route.CARTRIDGE
     assert decide(replace(LONG, nearest=0.5999)).reason == "NO_CLEAR_HIT"
     assert decide(replace(LONG, corpus_tokens=385)).route is not Route.FULL_CONTEXT
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "How many keepers are there?",
+        "In which year was it founded?",
+        "When does it open?",
+        "What does a ticket cost, or what is its price?",
+        "Show the table of fares.",
+    ],
+)
+def test_an_exact_figure_is_looked_up_and_not_remembered(question: str) -> None:
+    decision = decide(replace(LONG, cartridge=GOOD), question)
+    assert decision.route is not Route.CARTRIDGE
+    assert decision.fallbacks[0].reason == "EXACT_FIGURES"
+    wished = decide(replace(LONG, cartridge=GOOD), question, Route.CARTRIDGE)
+    assert wished.route is Route.CARTRIDGE
+
+
+def test_a_guarded_cartridge_is_for_what_lies_nearer_than_its_threshold() -> None:
+    guarded = replace(GOOD, guard=Guard(0.45, 0.05, 0.9))
+    far = decide(replace(LONG, cartridge=guarded, nearest=0.45))
+    assert far.fallbacks[0].reason == "CARTRIDGE_OFF_TOPIC"
+    assert "5%" in far.fallbacks[0].message
+    near = decide(replace(LONG, cartridge=guarded, nearest=0.46))
+    assert (near.route, near.signals["cartridge_guard"]) == (Route.CARTRIDGE, 0.45)
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,18 @@ def test_a_cartridge_in_parts_answers_by_the_part_that_knows_the_nearest_sentenc
         assert window in loaded.manifest.parts[number].windows
 
 
+async def test_a_decision_names_the_part_that_was_taken(
+    room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
+) -> None:
+    train("c-parts", part_tokens=600)
+    resident = room.resident()
+    for number, part in enumerate(cut_parts(resident, 600)):
+        asked = resident.index.text(part.sentences[1])
+        question = Question("books", asked, Route.CARTRIDGE, sampling=SamplingParams(max_tokens=2))
+        decision = await room.answerer.decide(question)
+        assert decision.signals["cartridge_part"] == number
+
+
 def test_what_a_part_was_made_from_lies_beside_it(
     room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
 ) -> None:
