@@ -54,7 +54,10 @@ class Curriculum:
         studied = yield from self._study()
         most = round(settings.quoted * len(self._about))
         quoted = quotations(
-            self._sentences, min(4 * settings.most, most), settings.seed, self._about
+            self._sentences,
+            min(4 * (settings.conversations or settings.most), most),
+            settings.seed,
+            self._about,
         )
         found = distinct([*studied, *self._known, *quoted])
         if not found:

@@ -37,7 +37,7 @@ class StudySettings:
     a_sentence: float = 1.0
     most: int = 256
     kinds: tuple[str, ...] = ("question",)
-    quoted: float = 2.0  # quotations a sentence, beside what is studied, 4 x `most` at most
+    quoted: float = 2.0  # quotations a sentence; at most four times what may be studied
     gain: float = 0.1
     batch: int = 32
     answer_tokens: int = 64
