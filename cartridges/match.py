@@ -8,7 +8,7 @@ a few kept keys cannot say, moved ones can. No gradient goes through the model.
 """
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -64,45 +64,18 @@ def match_prefix(
     context).
     """
     length = min(length, context.length)
-
-    def fit(own: References, targets: Targets, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-        whole = context.keys[layer].float(), context.values[layer].float()
+    keys, values = [], []
+    for layer, own in enumerate(references):
+        # Cloned outside inference mode: autograd refuses tensors that were made inside it.
+        whole = context.keys[layer].float().clone(), context.values[layer].float().clone()
+        targets = attend(own, *whole)
         fitted = [
             fit_head(
                 own.head(i), targets.outputs[i], targets.importance[i], *rows, length, settings
             )
             for i, rows in enumerate(zip(*whole, strict=True))
         ]
-        return torch.stack([one[0] for one in fitted]), torch.stack([one[1] for one in fitted])
-
-    prefix = yield from _layer_by_layer(context, references, settings, fit)
-    return prefix
-
-
-def renew_prefix(
-    context: KVPrefix, references: Sequence[References], old: KVPrefix, settings: MatchSettings
-) -> Generator[float, None, KVPrefix]:
-    """The same from a prefix that stood for an earlier text, moved to this context's question."""
-
-    def keep(own: References, targets: Targets, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return old.keys[layer].float(), old.values[layer].float()
-
-    prefix = yield from _layer_by_layer(context, references, settings, keep)
-    return prefix
-
-
-def _layer_by_layer(
-    context: KVPrefix,
-    references: Sequence[References],
-    settings: MatchSettings,
-    begin: Callable[[References, Targets, int], tuple[torch.Tensor, torch.Tensor]],
-) -> Generator[float, None, KVPrefix]:
-    keys, values = [], []
-    for layer, own in enumerate(references):
-        # Cloned outside inference mode: autograd refuses tensors that were made inside it.
-        whole = context.keys[layer].float().clone(), context.values[layer].float().clone()
-        targets = attend(own, *whole)
-        start = begin(own, targets, layer)
+        start = torch.stack([one[0] for one in fitted]), torch.stack([one[1] for one in fitted])
         refined = refine(own, targets.outputs, *start, settings, layer)
         keys.append(refined[0].to(context.keys.dtype))
         values.append(refined[1].to(context.keys.dtype))

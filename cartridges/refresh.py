@@ -1,7 +1,8 @@
 """A cartridge whose corpus has changed: what of the old one is worth keeping.
 
-A rebuild that only studies the change forgets the rest; half of the old conversations beside it keep the
-quality at half the cost (Compose, rebuild, correct, arXiv 2608.30647).
+A rebuild that only studies the change forgets the rest (Compose, rebuild, correct, arXiv 2608.30647), so
+old conversations are read again beside it; that costs no generation. The old prefix is the start as it
+is: matching it to the new text anew would undo what distillation has done.
 """
 
 import random
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from cartridges.conversations import Conversation, Studied
 from engine.prefix import KVPrefix
 
-REPLAY = 0.5  # share of the old conversations that are read again
+REPLAY = 1.0  # share of the old conversations that are read again
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from cartridges.length import candidate_lengths, choose_length
 from cartridges.lessons import Lesson
-from cartridges.match import MatchSettings, match_prefix, renew_prefix
+from cartridges.match import MatchSettings, match_prefix
 from cartridges.progress import StageReport, relay
 from cartridges.quality import Yardstick, measure
 from cartridges.references import References, collect_references
@@ -47,18 +47,17 @@ class Starter:
             known = json.loads(self._tried.read_text()) if self._tried.exists() else {}
             start = load_prefix(self._path).to(model.device, model.dtype)
             return start, {name: tuple(values) for name, values in known.items()}
+        if self._old:  # trained as it is; matching it anew would undo what distillation has done
+            start = move_prefix(model, self._old, context.query_offset)
+            self._keep(start, {})
+            return start, {}
         settings, turns = self._settings, [lesson.turn for lesson in train]
         reading = collect_references(model, context, turns, settings.queries, settings.seed)
         references = yield from _told("collecting queries", 0.0, 0.3, reading)
-        tried: Curves = {}
-        if self._old:
-            moved = move_prefix(model, self._old, context.query_offset)
-            work = renew_prefix(context, references, moved, settings)
-        else:
-            length = self._length
-            if not length:
-                length, tried = yield from self._search(references)
-            work = match_prefix(context, references, length, settings)
+        length, tried = self._length, Curves()
+        if not length:
+            length, tried = yield from self._search(references)
+        work = match_prefix(context, references, length, settings)
         start = yield from _told("matching attention", 0.6, 1.0, work)
         self._keep(start, tried)
         return start, tried

@@ -24,6 +24,7 @@ from cartridges.refresh import REPLAY, base_of
 from cartridges.self_study import StudySettings
 from engine.generation import GenerationRequest
 from engine.model import LanguageModel
+from engine.rotation import move_prefix
 from engine.scoring import Turn
 
 SETTINGS = BuildSettings(
@@ -359,6 +360,24 @@ def test_a_refresh_studies_the_change_and_starts_from_what_there_was(
     new = [c for c in asked if replace(c, gain=0.0) not in base.known]
     assert {c.sentence for c in new} == {9}
     assert built.metrics["recovered"] >= built.metrics["recovered_start"]
+
+
+@pytest.mark.usefixtures("scholar")
+def test_a_refresh_starts_from_the_earlier_prefix_moved_to_the_new_text(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    _, old = finish(builder(model, tmp_path / "old").build())
+    texts = [*SENTENCES, "The jetty was rebuilt in oak by the two captains."]
+    base = base_of(old.prefix, [], texts, {10})
+    untrained = replace(SETTINGS, distil=DistilSettings(steps=0))
+    made = CartridgeBuilder(model, texts, tmp_path / "new", untrained, base)
+    _, built = finish(made.build())
+
+    offset = len(made.prompter.context_ids(texts))
+    moved = move_prefix(model, old.prefix, offset)
+    assert torch.equal(built.prefix.values, old.prefix.values)
+    assert torch.equal(built.prefix.keys, moved.keys)
+    assert built.prefix.query_offset == offset > old.prefix.query_offset
 
 
 @pytest.mark.parametrize("effort", list(Effort))

@@ -12,7 +12,6 @@ from cartridges.match import (
     fit_head,
     match_prefix,
     refine,
-    renew_prefix,
     truncate_prefix,
 )
 from cartridges.references import References, collect_references
@@ -170,19 +169,6 @@ def test_refinement_leaves_the_sink_and_what_it_was_given(model: LanguageModel) 
     assert all(torch.equal(a, b) for a, b in zip(moved, again, strict=True))
     still = refine(references, targets[None], kept, fitted, CLOSED)
     assert torch.equal(still[0], kept)
-
-
-def test_a_renewed_match_descends_from_the_prefix_it_is_given(model: LanguageModel) -> None:
-    turns, context = turns_of(model), read_context(model)
-    _, references = finish(collect_references(model, context, turns, 4096))
-    old = truncate_prefix(context, 12)
-
-    _, kept = finish(renew_prefix(context, references, old, CLOSED))
-    assert torch.equal(kept.keys, old.keys)
-    assert torch.equal(kept.values, old.values)
-    _, renewed = finish(renew_prefix(context, references, old, REFINED))
-    pairs = zip(errors(model, renewed, turns), errors(model, old, turns), strict=True)
-    assert all(after < before for after, before in pairs)
 
 
 def test_a_long_prefix_is_refined_by_fewer_rows_a_step() -> None:
