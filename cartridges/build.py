@@ -19,7 +19,7 @@ from cartridges.lessons import Lesson
 from cartridges.match import MatchSettings, truncate_prefix
 from cartridges.progress import StageReport, relay
 from cartridges.quality import Yardstick, measure
-from cartridges.refresh import Base
+from cartridges.refresh import Base, balanced
 from cartridges.self_study import StudySettings
 from cartridges.start import Starter
 from engine.model import LanguageModel
@@ -107,7 +107,8 @@ class CartridgeBuilder:
         train, held_out = split(lessons, self.settings)
         scale = Yardstick.of(self.model, held_out)
         start, sizes = yield from self._staged(self._starter(context, scale).start(train))
-        prefix, trained = yield from self._distil(start, train, scale)
+        taught = balanced(train, self.base.changed) if self.base else train
+        prefix, trained = yield from self._distil(start, taught, scale)
         metrics, in_int8 = self._measure(prefix, start, context, scale)
         metrics |= accounts(
             self.model, self.sentences, context.length, lessons, trained, self._watch.seconds

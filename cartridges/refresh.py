@@ -1,8 +1,8 @@
 """A cartridge whose corpus has changed: what of the old one is worth keeping.
 
 A rebuild that only studies the change forgets the rest (Compose, rebuild, correct, arXiv 2608.30647), so
-old conversations are read again beside it; that costs no generation. The old prefix is the start as it
-is: matching it to the new text anew would undo what distillation has done.
+old conversations are read again beside it, which costs no generation, as half of what is trained on. The
+old prefix is the start as it is: matching it to the new text anew would undo what distillation has done.
 """
 
 import random
@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from cartridges.conversations import Conversation, Studied
+from cartridges.lessons import Lesson
 from engine.prefix import KVPrefix
 
 REPLAY = 1.0  # share of the old conversations that are read again
@@ -26,6 +27,13 @@ class Base:
     prefix: KVPrefix
     changed: tuple[int, ...]
     known: tuple[Conversation, ...]
+
+
+def balanced(train: Sequence[Lesson], changed: Collection[int]) -> list[Lesson]:
+    """The lessons with those about changed sentences repeated until they are half of all."""
+    new = [lesson for lesson in train if lesson.conversation.sentence in changed]
+    times = max(1, round((len(train) - len(new)) / max(1, len(new))))
+    return [*train, *new * (times - 1)]
 
 
 def base_of(

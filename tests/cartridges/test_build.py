@@ -20,7 +20,7 @@ from cartridges.effort import Effort, settings_for
 from cartridges.length import candidate_lengths, choose_length
 from cartridges.lessons import Lesson, load_lessons
 from cartridges.manifest import CartridgeError
-from cartridges.refresh import REPLAY, base_of
+from cartridges.refresh import REPLAY, balanced, base_of
 from cartridges.self_study import StudySettings
 from engine.generation import GenerationRequest
 from engine.model import LanguageModel
@@ -378,6 +378,20 @@ def test_a_refresh_starts_from_the_earlier_prefix_moved_to_the_new_text(
     assert torch.equal(built.prefix.values, old.prefix.values)
     assert torch.equal(built.prefix.keys, moved.keys)
     assert built.prefix.query_offset == offset > old.prefix.query_offset
+
+
+@pytest.mark.parametrize(("new", "old"), [(2, 9), (5, 5), (9, 2), (0, 4), (1, 0)])
+def test_what_changed_is_half_of_what_a_refresh_learns(new: int, old: int) -> None:
+    lessons = [
+        Lesson(Conversation(int(i < new), "?", ""), Turn((), ()), torch.empty(0))
+        for i in range(new + old)
+    ]
+    made = balanced(lessons, {1})
+    changed = sum(lesson.conversation.sentence == 1 for lesson in made)
+    assert len(made) - changed == old
+    assert {id(lesson) for lesson in made} == {id(lesson) for lesson in lessons}
+    if 0 < new <= old:
+        assert abs(changed - old) <= new / 2
 
 
 @pytest.mark.parametrize("effort", list(Effort))
