@@ -12,6 +12,8 @@ import torch
 
 from engine.prefix import KVPrefix
 
+_LOGITS = 1 << 21  # logits held at once: more of them leave the cache and take longer
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrefixGroup:
@@ -91,10 +93,14 @@ def _shared(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same of attention to a prefix, all rows' queries at once."""
     rows, kv_heads, group, tokens, dim = queries.shape
+    keys, values = prefix.keys[layer].float(), prefix.values[layer].float()
+    outputs, masses = [], []
     flat = queries.transpose(0, 1).reshape(kv_heads, -1, dim)
-    logits = flat @ prefix.keys[layer].float().transpose(-1, -2) * scale
-    mass = torch.logsumexp(logits, dim=-1)
-    found = (logits - mass[..., None]).exp() @ prefix.values[layer].float()
+    for block in flat.split(max(1, _LOGITS // (kv_heads * prefix.length)), dim=1):
+        logits = block @ keys.transpose(-1, -2) * scale
+        masses.append(torch.logsumexp(logits, dim=-1))
+        outputs.append((logits - masses[-1][..., None]).exp() @ values)
+    found, mass = torch.cat(outputs, dim=1), torch.cat(masses, dim=1)
 
     def unfold(part: torch.Tensor) -> torch.Tensor:
         shape = (kv_heads, rows, group, tokens, *part.shape[2:])

@@ -63,6 +63,15 @@ def test_parts_joined_are_the_whole(tokens: int, is_padded: bool) -> None:
         torch.testing.assert_close(found[row], expected, atol=1e-5, rtol=1e-5)
 
 
+def test_attention_in_blocks_is_attention_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key, value = random_rows(3, 4, 4)
+    groups = group_by_prefix([random_prefix(9, 1)] * 3, CPU)
+    whole = attend_with_prefixes(query, key, value, None, groups, 0, DIM**-0.5)
+    monkeypatch.setattr("engine.shared_prefix._LOGITS", 50)
+    parts = attend_with_prefixes(query, key, value, None, groups, 0, DIM**-0.5)
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-6)
+
+
 def test_a_padded_query_that_sees_nothing_gives_zeros_and_not_nan() -> None:
     query, key, value = random_rows(2, 3, 3)
     mask = torch.ones(3, 3, dtype=torch.bool).tril().repeat(2, 1, 1, 1)
