@@ -8,7 +8,6 @@ benchmarks.cartridge_upkeep --data .work/data` writes `results/cartridge_upkeep.
 
 import argparse
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,16 +46,21 @@ class Bench:
     after: tuple[str, ...]
     questions: tuple[PeoplesQuestion, ...]
     work: Path
+    keep: bool  # go on with builds that lie in `work`
 
     def build(
         self, sentences: Sequence[str], name: str, settings: BuildSettings, base: Base | None = None
     ) -> tuple[Built, float]:
-        """A build from nothing, and its seconds."""
-        shutil.rmtree(self.work / name, ignore_errors=True)
+        """A build and its seconds; of an earlier run's, where it had come to its end."""
+        took = self.work / f"{name}.seconds"
+        if not self.keep:
+            shutil.rmtree(self.work / name, ignore_errors=True)
+            took.unlink(missing_ok=True)
         builder = CartridgeBuilder(self.model, sentences, self.work / name, settings, base)
-        began = time.perf_counter()
         built = finish(builder.build())
-        return built, time.perf_counter() - began
+        if not took.exists():
+            took.write_text(repr(built.metrics["build_seconds"]))
+        return built, float(took.read_text())
 
 
 def quality(bench: Bench, prefix: KVPrefix) -> dict[str, float]:
@@ -143,6 +147,7 @@ def measure(bench: Bench) -> tuple[list[dict[str, object]], dict[str, float | No
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.cartridge_upkeep", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--keep", action="store_true", help="go on with builds of an earlier run")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     model = LanguageModel.load(EngineConfig(given.data, threads=given.threads))
@@ -154,7 +159,7 @@ def main() -> None:
     before[CHANGED.start : CHANGED.stop] = later
     bench = Bench(
         model, Embedder.load(), tuple(before), after.sentences, after.questions,
-        given.data / "bench" / "upkeep",
+        given.data / "bench" / "upkeep", given.keep,
     )  # fmt: skip
     rows, headline = measure(bench)
     print(write_result("cartridge_upkeep", rows, headline))

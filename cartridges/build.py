@@ -43,7 +43,8 @@ class BuildSettings:
     held_out: float = 0.15
     least_held_out: int = 4
     int8_loss: float = 0.01
-    refresh_steps: float = 1 / 3  # of the distillation where an earlier cartridge is the start
+    refresh_steps: float = 1 / 2  # of the distillation where an earlier cartridge is the start
+    refresh_rate: float = 2 / 3  # of its rate
     seconds: float = 0.0  # wall-clock budget: distillation ends at it; 0 has no end
 
 
@@ -170,7 +171,11 @@ class CartridgeBuilder:
         whole = self.settings.distil
         if not self.base:
             return whole
-        return replace(whole, steps=math.ceil(whole.steps * self.settings.refresh_steps))
+        return replace(
+            whole,
+            steps=math.ceil(whole.steps * self.settings.refresh_steps),
+            rate=whole.rate * self.settings.refresh_rate,
+        )
 
     def _is_over(self) -> bool:
         return 0 < self.settings.seconds < self._watch.seconds

@@ -200,8 +200,8 @@ class Client:
 
     def resident_cartridges(self) -> tuple[list[ResidentCartridge], int]:
         """The cartridges in the server's memory, the least used first, and the bytes they may take."""
-        request = cartridge_pb2.ListResidentCartridgesRequest()
-        found = self._calls.call(self._calls.cartridges.ListResidentCartridges, request)
+        request = cartridge_pb2.GetResidencyRequest()
+        found = self._calls.call(self._calls.cartridges.GetResidency, request)
         return [wire.resident(one) for one in found.cartridges], int(found.limit_bytes)
 
     def get_cartridge(self, cartridge: str) -> Cartridge:

@@ -91,12 +91,12 @@ class CartridgeService(cartridge_pb2_grpc.CartridgeServiceServicer):
         await self._backend.residents.evict(name.corpus_id, name.cartridge_id)
         return Empty()
 
-    async def ListResidentCartridges(
-        self, request: cartridge_pb2.ListResidentCartridgesRequest, context: Any
-    ) -> cartridge_pb2.ListResidentCartridgesResponse:
+    async def GetResidency(
+        self, request: cartridge_pb2.GetResidencyRequest, context: Any
+    ) -> cartridge_pb2.Residency:
         """What is in memory, the least used first."""
         residents = self._backend.residents
-        return cartridge_pb2.ListResidentCartridgesResponse(
+        return cartridge_pb2.Residency(
             cartridges=[wire.resident(one) for one in await residents.all()],
             limit_bytes=residents.limit_bytes,
         )

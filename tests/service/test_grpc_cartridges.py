@@ -169,11 +169,11 @@ async def test_a_cartridge_is_warmed_listed_and_evicted(room: GrpcRoom) -> None:
         cartridge_pb2.WarmCartridgeRequest(name=NAME, part=2)
     )
     assert (warm.name, warm.part, warm.size_bytes, warm.hits) == (NAME, 2, 64, 3)
-    everything = cartridge_pb2.ListResidentCartridgesRequest()
-    listed = await room.cartridges.ListResidentCartridges(everything)
+    everything = cartridge_pb2.GetResidencyRequest()
+    listed = await room.cartridges.GetResidency(everything)
     assert (list(listed.cartridges), listed.limit_bytes) == ([warm], 1000)
     await room.cartridges.EvictCartridge(cartridge_pb2.EvictCartridgeRequest(name=NAME))
-    assert not (await room.cartridges.ListResidentCartridges(everything)).cartridges
+    assert not (await room.cartridges.GetResidency(everything)).cartridges
 
     unknown = f"{PARENT}/cartridges/unknown"
     for call in (

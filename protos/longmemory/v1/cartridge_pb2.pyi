@@ -123,11 +123,11 @@ class EvictCartridgeRequest(_message.Message):
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
-class ListResidentCartridgesRequest(_message.Message):
+class GetResidencyRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class ListResidentCartridgesResponse(_message.Message):
+class Residency(_message.Message):
     __slots__ = ("cartridges", "limit_bytes")
     CARTRIDGES_FIELD_NUMBER: _ClassVar[int]
     LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]

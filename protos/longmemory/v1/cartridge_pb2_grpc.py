@@ -62,10 +62,10 @@ class CartridgeServiceStub:
                 request_serializer=longmemory_dot_v1_dot_cartridge__pb2.EvictCartridgeRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
-        self.ListResidentCartridges = channel.unary_unary(
-                '/longmemory.v1.CartridgeService/ListResidentCartridges',
-                request_serializer=longmemory_dot_v1_dot_cartridge__pb2.ListResidentCartridgesRequest.SerializeToString,
-                response_deserializer=longmemory_dot_v1_dot_cartridge__pb2.ListResidentCartridgesResponse.FromString,
+        self.GetResidency = channel.unary_unary(
+                '/longmemory.v1.CartridgeService/GetResidency',
+                request_serializer=longmemory_dot_v1_dot_cartridge__pb2.GetResidencyRequest.SerializeToString,
+                response_deserializer=longmemory_dot_v1_dot_cartridge__pb2.Residency.FromString,
                 _registered_method=True)
         self.DeleteCartridge = channel.unary_unary(
                 '/longmemory.v1.CartridgeService/DeleteCartridge',
@@ -113,8 +113,8 @@ class CartridgeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListResidentCartridges(self, request, context):
-        """Lists the cartridges in memory, the least used first.
+    def GetResidency(self, request, context):
+        """Gets what is in memory: the cartridges, the least used first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,10 +155,10 @@ def add_CartridgeServiceServicer_to_server(servicer, server):
                     request_deserializer=longmemory_dot_v1_dot_cartridge__pb2.EvictCartridgeRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
-            'ListResidentCartridges': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListResidentCartridges,
-                    request_deserializer=longmemory_dot_v1_dot_cartridge__pb2.ListResidentCartridgesRequest.FromString,
-                    response_serializer=longmemory_dot_v1_dot_cartridge__pb2.ListResidentCartridgesResponse.SerializeToString,
+            'GetResidency': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetResidency,
+                    request_deserializer=longmemory_dot_v1_dot_cartridge__pb2.GetResidencyRequest.FromString,
+                    response_serializer=longmemory_dot_v1_dot_cartridge__pb2.Residency.SerializeToString,
             ),
             'DeleteCartridge': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteCartridge,
@@ -313,7 +313,7 @@ class CartridgeService:
             _registered_method=True)
 
     @staticmethod
-    def ListResidentCartridges(request,
+    def GetResidency(request,
             target,
             options=(),
             channel_credentials=None,
@@ -326,9 +326,9 @@ class CartridgeService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/longmemory.v1.CartridgeService/ListResidentCartridges',
-            longmemory_dot_v1_dot_cartridge__pb2.ListResidentCartridgesRequest.SerializeToString,
-            longmemory_dot_v1_dot_cartridge__pb2.ListResidentCartridgesResponse.FromString,
+            '/longmemory.v1.CartridgeService/GetResidency',
+            longmemory_dot_v1_dot_cartridge__pb2.GetResidencyRequest.SerializeToString,
+            longmemory_dot_v1_dot_cartridge__pb2.Residency.FromString,
             options,
             channel_credentials,
             insecure,
