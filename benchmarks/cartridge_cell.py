@@ -88,13 +88,20 @@ def study(
     studied = time.perf_counter()
     random.Random(seed).shuffle(lessons)
     train, held_out = split(lessons, settings)
-    asked = [Conversation(0, q.question, q.answer) for q in corpus.questions]
-    people = finish(read_lessons(model, asked, context)) if asked else []
+    people = peoples_lessons(model, corpus.questions, context)
     seconds = {"prefill": read - began, "study": studied - read}
     return Study(
         model, embedder, corpus, seed, context, tuple(train), tuple(held_out), tuple(people),
         settings, seconds,
     )  # fmt: skip
+
+
+def peoples_lessons(
+    model: LanguageModel, questions: Sequence[PeoplesQuestion], context: KVPrefix
+) -> list[Lesson]:
+    """People's questions and their answers as lessons of the teacher."""
+    asked = [Conversation(0, one.question, one.answer) for one in questions]
+    return finish(read_lessons(model, asked, context))
 
 
 class Cell:

@@ -14,14 +14,12 @@ from statistics import fmean
 import torch
 from rich.progress import track
 
-from benchmarks.cartridge_cell import finish
+from benchmarks.cartridge_cell import peoples_lessons
 from benchmarks.cartridges import CONTEXT, CORPORA
 from benchmarks.prefix_rows import Losses, answers_right, losses, losses_each, recovered, retriever
 from benchmarks.record import write_result
 from benchmarks.study_corpora import StudyCorpus, read_corpus
 from cartridges.compose import compose
-from cartridges.conversations import Conversation
-from cartridges.lessons import read_lessons
 from engine.config import EngineConfig
 from engine.embedding import Embedder
 from engine.model import LanguageModel
@@ -67,8 +65,7 @@ def measure(
 ) -> dict[str, tuple[list[Losses], list[Losses], float]]:
     """For every way the losses on people's questions, those with no context, and the right answers."""
     context = model.prefill(Prompter(model).context_ids(corpus.sentences))
-    asked = [Conversation(0, q.question, q.answer) for q in corpus.questions]
-    lessons = finish(read_lessons(model, asked, context))
+    lessons = peoples_lessons(model, corpus.questions, context)
     none = losses(model, lessons, None)
 
     def one(prefix_for: PrefixFor) -> tuple[list[Losses], list[Losses], float]:

@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from benchmarks.cartridge_figures import HEAD, mean_of
+from evaluation.line_plot import Panel, draw_lines
 
 Row = Mapping[str, Any]
 _WAYS = {
@@ -20,46 +18,35 @@ _WAYS = {
 }
 _STARTS = {"truncate": "from the first tokens", "match, refined": "from the closed form"}
 _STEPS = (0, 30, 100, 300)
+_SETS = ("held_out", "people")
 
 
 def draw(rows: Sequence[Row], folder: Path) -> None:
     """Writes cartridges.size.png and cartridges.steps.png."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    for axis, part in zip(axes, ("held_out", "people"), strict=True):
-        _sizes(axis, rows, part)
-    axes[0].set_ylabel("share of full context's quality (KL)")
-    axes[1].legend(fontsize=7)
-    figure.savefig(folder / "cartridges.size.png", dpi=120)
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    for axis, part in zip(axes, ("held_out", "people"), strict=True):
-        _steps(axis, rows, part)
-    axes[0].set_ylabel("share of full context's quality (KL)")
-    axes[1].legend(fontsize=7)
-    figure.savefig(folder / "cartridges.steps.png", dpi=120)
+    up = "share of full context's quality (KL)"
+    sizes = [_sizes(rows, part) for part in _SETS]
+    steps = [_steps(rows, part) for part in _SETS]
+    draw_lines(sizes, up, folder / "cartridges.size.png")
+    draw_lines(steps, up, folder / "cartridges.steps.png")
 
 
-def _sizes(axis: Axes, rows: Sequence[Row], part: str) -> None:
+def _sizes(rows: Sequence[Row], part: str) -> Panel:
     lengths = sorted({row["p"] for row in rows})
-    for way, label in _WAYS.items():
-        points = [(p, mean_of(rows, p, way, f"{part}_recovered")) for p in lengths]
-        known = [(p, value) for p, value in points if value is not None]
-        axis.plot([p for p, _ in known], [value for _, value in known], marker="o", label=label)
-    axis.set_xscale("log", base=2)
-    axis.set_ylim(-0.1, 1.0)
-    axis.set_xlabel("rows p (context of 1,541 tokens)")
-    axis.set_title(part.replace("_", " "))
-    axis.grid(alpha=0.3)
+    lines = {
+        label: _known([(p, mean_of(rows, p, way, f"{part}_recovered")) for p in lengths])
+        for way, label in _WAYS.items()
+    }
+    return Panel(part.replace("_", " "), "rows p (context of 1,541 tokens)", lines, in_octaves=True)
 
 
-def _steps(axis: Axes, rows: Sequence[Row], part: str) -> None:
+def _steps(rows: Sequence[Row], part: str) -> Panel:
+    lines = {}
     for start, label in _STARTS.items():
-        names = [start if not step else f"distil {step} from {start}" for step in _STEPS]
-        points = [mean_of(rows, HEAD, name, f"{part}_recovered") for name in names]
-        known = [(s, v) for s, v in zip(_STEPS, points, strict=True) if v is not None]
-        axis.plot([s for s, _ in known], [v for _, v in known], marker="o", label=label)
-    axis.set_ylim(-0.1, 1.0)
-    axis.set_xlabel(f"steps of 4 conversations, p = {HEAD}")
-    axis.set_title(part.replace("_", " "))
-    axis.grid(alpha=0.3)
+        names = {step: f"distil {step} from {start}" if step else start for step in _STEPS}
+        means = [(s, mean_of(rows, HEAD, name, f"{part}_recovered")) for s, name in names.items()]
+        lines[label] = _known(means)
+    return Panel(part.replace("_", " "), f"steps of 4 conversations, p = {HEAD}", lines)
+
+
+def _known(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in points if y is not None]

@@ -14,17 +14,17 @@ from pathlib import Path
 
 from rich.progress import track
 
-from benchmarks.cartridge_cell import finish
+from benchmarks.cartridge_cell import finish, peoples_lessons
+from benchmarks.cartridges import CONTEXT
 from benchmarks.prefix_rows import answers_right, losses, recovered, teacher_losses
 from benchmarks.record import write_result
 from benchmarks.study_corpora import PeoplesQuestion, read_corpus
 from cartridges.build import BuildSettings, Built, CartridgeBuilder
-from cartridges.conversations import Conversation, Studied
+from cartridges.conversations import Studied
 from cartridges.effort import Effort, settings_for
 from cartridges.general import general_lessons, load_questions
 from cartridges.guard import calibrate_guard
 from cartridges.int8 import rounded
-from cartridges.lessons import read_lessons
 from cartridges.refresh import Base, base_of
 from engine.config import EngineConfig
 from engine.embedding import Embedder
@@ -32,7 +32,6 @@ from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Prompter
 
-CONTEXT = 1541
 CHANGED = range(20, 32)
 
 
@@ -70,8 +69,7 @@ def quality(bench: Bench, prefix: KVPrefix) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, wanted in (("changed", True), ("unchanged", False)):
         asked = [q for q in bench.questions if any(word in changed for word in q.accept) == wanted]
-        turns = [Conversation(0, q.question, q.answer) for q in asked]
-        lessons = finish(read_lessons(bench.model, turns, context))
+        lessons = peoples_lessons(bench.model, asked, context)
         none = losses(bench.model, lessons, None)
         own = losses(bench.model, lessons, prefix)
         found[f"people_{name}"] = recovered(own, none)

@@ -20,7 +20,7 @@ def write_result(
     """Writes `results/NAME.json`; a figure of the headline that was not measured is null."""
     result = {
         "benchmark": name,
-        "command": shlex.join(["python", "-m", *_module(), *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", *_module(), *map(_told, sys.argv[1:])]),
         "when": time.strftime("%Y-%m-%d"),
         "machine": machine(),
         "versions": versions(),
@@ -74,6 +74,15 @@ def _module() -> list[str]:
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     return [spec.name] if spec else [str(getattr(main, "__file__", "?"))]
+
+
+def _told(argument: str) -> str:
+    """An argument without this machine's folders: a path from the checkout on, else its last name."""
+    path = Path(argument)
+    if not path.is_absolute():
+        return argument
+    root = Path(__file__).parents[1]
+    return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
 
 
 def _rounded(value: object) -> object:

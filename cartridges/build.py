@@ -18,7 +18,7 @@ from cartridges.int8 import rounded
 from cartridges.lessons import Lesson
 from cartridges.match import MatchSettings, truncate_prefix
 from cartridges.progress import StageReport, relay
-from cartridges.quality import Yardstick, measure
+from cartridges.quality import Yardstick, mean_kl, measure
 from cartridges.refresh import Base, balanced
 from cartridges.self_study import StudySettings
 from cartridges.start import Starter
@@ -102,7 +102,9 @@ class CartridgeBuilder:
             CartridgeError: CARTRIDGE_CORPUS_TOO_SMALL where no conversation can be made of the text.
         """
         yield self._report(StageReport("study", 0.0, "reading the corpus"))
+        began = self._watch.seconds
         context = self.model.prefill(self.prompter.context_ids(self.sentences))
+        reading = self._watch.seconds - began
         curriculum = self._curriculum()
         lessons = yield from self._staged(curriculum.lessons(context))
         train, held_out = split(lessons, self.settings)
@@ -112,8 +114,9 @@ class CartridgeBuilder:
         prefix, trained = yield from self._distil(start, taught, scale)
         metrics, in_int8 = self._measure(prefix, start, context, scale)
         metrics |= accounts(
-            self.model, self.sentences, context.length, lessons, trained, self._watch.seconds
-        )
+            self.model, self.sentences, context.length, lessons, trained, reading,
+            self._watch.seconds,
+        )  # fmt: skip
         metrics |= curriculum.account(lessons)
         metrics["compression"] = context.length / prefix.length
         yield self._report(StageReport("distil", 1.0, "built", metrics))
@@ -157,7 +160,7 @@ class CartridgeBuilder:
                     "step": float(report.step),
                     "steps": float(settings.steps),
                     "loss": report.loss,
-                    "recovered": 1.0 - last.best_kl / scale.none.kl if scale.none.kl else 1.0,
+                    "recovered": scale.recovered(last.best_kl),
                     "tokens_per_second": report.tokens / pace if pace else 0.0,
                     "seconds_left": pace * (settings.steps - report.step),
                 }
@@ -186,10 +189,10 @@ class CartridgeBuilder:
         """What every rung of the ladder recovers, and whether the prefix may be kept in eight bits."""
 
         def recovered(one: KVPrefix) -> float:
-            return scale.recovered(measure(self.model, scale.lessons, one))
+            return scale.recovered(mean_kl(self.model, scale.lessons, one))
 
         quality, small = measure(self.model, scale.lessons, prefix), recovered(rounded(prefix))
-        whole = scale.recovered(quality)
+        whole = scale.recovered(quality.kl)
         metrics = {
             "held_out": float(len(scale.lessons)),
             "held_out_kl_none": scale.none.kl,
@@ -231,11 +234,9 @@ def split(lessons: Sequence[Lesson], settings: BuildSettings) -> tuple[list[Less
 
 def _curves(trained: Checkpoint, scale: Yardstick) -> dict[str, tuple[float, ...]]:
     """Training loss of every step, and what was recovered at every measurement."""
-    measured = [(step, kl) for step, kl in trained.measured()]
+    measured = trained.measured()
     return {
         "loss": trained.losses(),
         "measured_at": tuple(float(step) for step, _ in measured),
-        "recovered": tuple(
-            1.0 - kl / scale.none.kl if scale.none.kl else 1.0 for _, kl in measured
-        ),
+        "recovered": tuple(scale.recovered(kl) for _, kl in measured),
     }

@@ -36,9 +36,12 @@ def accounts(
     context: int,
     lessons: Sequence[Lesson],
     trained: Checkpoint | None,
+    reading: float,
     seconds: float,
 ) -> dict[str, float]:
-    """What a build cost, how evenly it studied, and after how many questions it has paid."""
+    """What a build of so many seconds cost, how evenly it studied, and after how many questions it has
+    paid; `reading` are the seconds that the whole text took to read.
+    """
     coverage = coverage_of([lesson.conversation for lesson in lessons], len(sentences))
     return {
         "conversations": float(len(lessons)),
@@ -49,7 +52,7 @@ def accounts(
         "teacher_tokens": float(teacher_tokens(context, lessons)),
         "student_tokens": float(trained.tokens if trained else 0),
         "build_seconds": seconds,
-        **break_even(model, sentences, seconds),
+        **break_even(model, sentences, reading, seconds),
     }
 
 
@@ -60,21 +63,17 @@ def teacher_tokens(context: int, lessons: Sequence[Lesson]) -> int:
     return context + 4 * sum(lesson.turn.length for lesson in lessons)
 
 
-def break_even(model: LanguageModel, sentences: Sequence[str], seconds: float) -> dict[str, float]:
+def break_even(
+    model: LanguageModel, sentences: Sequence[str], reading: float, seconds: float
+) -> dict[str, float]:
     """Questions after which a build of so many seconds has paid, against putting the whole text into
-    every prompt and against putting in `EVIDENCE_TOKENS` of it. Reading is timed here; what a question
-    and its answer take is the same for all.
+    every prompt, which takes `reading` seconds, and against putting in `EVIDENCE_TOKENS` of it, which is
+    timed here. What a question and its answer take is the same for all.
     """
-    prompter = Prompter(model)
-    ids = prompter.context_ids(sentences)
-    timed = {
-        "full_context": _seconds(model, ids),
-        "retrieval": _seconds(model, ids[:EVIDENCE_TOKENS]),
-    }
-    return {f"break_even_{name}": seconds / each for name, each in timed.items()}
-
-
-def _seconds(model: LanguageModel, ids: Sequence[int]) -> float:
     began = time.perf_counter()
-    model.prefill(ids)
-    return time.perf_counter() - began
+    model.prefill(Prompter(model).context_ids(sentences)[:EVIDENCE_TOKENS])
+    evidence = time.perf_counter() - began
+    return {
+        "break_even_full_context": seconds / reading,
+        "break_even_retrieval": seconds / evidence,
+    }

@@ -20,8 +20,6 @@ from engine.scoring import Turn, answer_nll, answer_states, pack_by_tokens, proj
 
 PACK_TOKENS = 512  # conversation tokens read in one pass
 GENERAL = "general"  # the kind of a conversation about nothing in the corpus
-
-
 MOST_WEIGHT = 2.0  # nats a token: one conversation that the corpus explains wholly is no two
 
 

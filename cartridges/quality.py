@@ -31,9 +31,9 @@ class Yardstick:
     def of(cls, model: LanguageModel, lessons: Sequence[Lesson]) -> "Yardstick":
         return cls(tuple(lessons), measure(model, lessons, None), _teacher_nll(model, lessons))
 
-    def recovered(self, quality: Quality) -> float:
+    def recovered(self, kl: float) -> float:
         """1 - KL / KL without context; where the context changes nothing all of it is there."""
-        return 1.0 - quality.kl / self.none.kl if self.none.kl > 0.0 else 1.0
+        return 1.0 - kl / self.none.kl if self.none.kl > 0.0 else 1.0
 
     def recovered_nll(self, quality: Quality) -> float:
         """The same share of the loss that the context takes away."""

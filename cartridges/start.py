@@ -9,7 +9,7 @@ from cartridges.length import candidate_lengths, choose_length
 from cartridges.lessons import Lesson
 from cartridges.match import MatchSettings, match_prefix
 from cartridges.progress import StageReport, relay
-from cartridges.quality import Yardstick, measure
+from cartridges.quality import Yardstick, mean_kl
 from cartridges.references import References, collect_references
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix, load_prefix, save_prefix
@@ -72,8 +72,8 @@ class Starter:
             low, high = (0.3 + 0.3 * (place + i) / len(lengths) for i in (0, 1))
             work = match_prefix(self._context, references, length, closed)
             prefix = yield from _told(f"trying {length} tokens", low, high, work)
-            quality = measure(self._model, self._scale.lessons, prefix)
-            recovered[length] = self._scale.recovered(quality)
+            kl = mean_kl(self._model, self._scale.lessons, prefix)
+            recovered[length] = self._scale.recovered(kl)
         curves = {
             "length": tuple(float(length) for length in lengths),
             "length_recovered": tuple(recovered.values()),

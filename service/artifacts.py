@@ -31,7 +31,7 @@ class StoredArtifacts:
     def sweep(self) -> None:
         """Removes windows and texts that nobody names and that are not just being made."""
         catalogs = list(Catalogs(self._layout.catalogs).all())
-        windows = {w.digest for c in catalogs for document in c.documents for w in document.windows}
+        windows = {digest for catalog in catalogs for digest in catalog.windows}
         delete_unreferenced_windows(self._layout.windows, windows)
         texts = {document.sha256 for catalog in catalogs for document in catalog.documents}
         self._content.delete_unreferenced(texts | self._corpora.referenced_digests())

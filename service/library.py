@@ -38,12 +38,12 @@ class ResidentCorpus:
     @cached_property
     def windows(self) -> tuple[str, ...]:
         """The digests of the windows, in the order of the index."""
-        return tuple(w.digest for each in self.catalog.documents for w in each.windows)
+        return self.catalog.windows
 
     def window_of(self, sentence: int) -> str:
         """The digest of the window that a sentence stands in."""
-        starts = [span.start for span in self.index.sentences_of_windows]
-        return self.windows[bisect.bisect_right(starts, sentence) - 1]
+        spans = self.index.sentences_of_windows
+        return self.windows[bisect.bisect_right(spans, sentence, key=lambda s: s.start) - 1]
 
     def tokens_of(self, window: int) -> int:
         """Tokens that a window has as a part of a context."""

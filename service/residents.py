@@ -4,7 +4,7 @@ from cartridges.manifest import CartridgeError
 from service.errors import fail
 from service.library import Library, Loaded
 from service.model_thread import ModelThread
-from service.state.cartridge_shelf import CartridgeRecord, CartridgeState
+from service.state.cartridge_shelf import CartridgeRecord
 
 
 class Residents:
@@ -20,7 +20,7 @@ class Residents:
             ServiceError: CARTRIDGE_NOT_READY while there are no tensors to load, or why they are
                 refused.
         """
-        if record.state not in (CartridgeState.READY, CartridgeState.STALE):
+        if not record.has_tensors:
             raise fail(
                 "CARTRIDGE_NOT_READY",
                 f"cartridge {record.id} is {record.state.value.lower()}; wait for its job, or train "

@@ -29,6 +29,5 @@ class Staleness:
             manifest = read_manifest(self._layout.cartridge(record.corpus_id, record.id))
         except CartridgeError:
             return 1.0
-        windows = [w.digest for document in catalog.documents for w in document.windows]
-        new = sum(digest not in manifest.windows for digest in windows)
-        return new / len(windows) if windows else 0.0
+        windows, known = catalog.windows, manifest.windows
+        return sum(digest not in known for digest in windows) / max(1, len(windows))

@@ -23,7 +23,7 @@ DOORWAYS = {
     "grpc": {"service"},
     "redis": {"service"},
     "sqlite3": {"service"},
-    "matplotlib": {"evaluation", "benchmarks"},
+    "matplotlib": {"evaluation"},
     "bm25s": {"benchmarks"},
 }
 UNSAFE = ("pickle", "marshal", "shelve", "dill", "joblib")

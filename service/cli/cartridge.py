@@ -111,8 +111,8 @@ def refresh(
 ) -> None:
     """Train a cartridge for a corpus that has changed, starting from an earlier one.
 
-    What changed is studied anew, and half of what the earlier one was made from is read again. The
-    earlier one stays until it is removed.
+    What changed is studied anew, and what the earlier one learned of the rest is read again. The earlier
+    one stays until it is removed.
     """
     with connected(server, as_json) as client:
         corpus = cartridge_id.split("/")[0]
@@ -158,8 +158,7 @@ def resident(server: ServerOption = DEFAULT_SERVER, as_json: JsonOption = False)
         print_json({"cartridges": [one.as_json() for one in found], "limit_bytes": limit})
         return
     rows = [
-        (_without_kinds(one.name), str(one.part), size(one.size_bytes), count(one.hits))
-        for one in found
+        (_short(one.name), str(one.part), size(one.size_bytes), count(one.hits)) for one in found
     ]
     print_table(("cartridge", "part", "size", "hits"), rows)
     used = sum(one.size_bytes for one in found)
@@ -201,7 +200,7 @@ def show(
         ("model", cartridge.model_fingerprint),
     ]
     rows += [(key, f"{value:g}") for key, value in sorted(cartridge.metrics.items())]
-    print_table(("cartridge", _short(cartridge)), rows)
+    print_table(("cartridge", _short(cartridge.name)), rows)
 
 
 @app.command("rm")
@@ -240,7 +239,7 @@ def _print_cartridges(cartridges: list[Cartridge], corpus_tokens: Mapping[str, i
         recovered = f"{one.metrics['recovered']:.0%}" if "recovered" in one.metrics else "-"
         rows.append(
             (
-                _short(one),
+                _short(one.name),
                 one.state + (f" {one.changed_share:.0%}" if one.changed_share else ""),
                 count(one.prefix_tokens),
                 smaller,
@@ -251,11 +250,6 @@ def _print_cartridges(cartridges: list[Cartridge], corpus_tokens: Mapping[str, i
     print_table(("id", "state", "tokens", "smaller by", "recovered", "size"), rows)
 
 
-def _without_kinds(name: str) -> str:
-    _, corpus, _, own = name.split("/")
-    return f"{corpus}/{own}"
-
-
 def _state(cartridge: Cartridge) -> str:
     if cartridge.error:
         return f"{cartridge.state}: {cartridge.error.message}"
@@ -264,5 +258,7 @@ def _state(cartridge: Cartridge) -> str:
     return cartridge.state
 
 
-def _short(cartridge: Cartridge) -> str:
-    return f"{cartridge.corpus_id}/{cartridge.id}"
+def _short(name: str) -> str:
+    """A cartridge's resource name as it is typed."""
+    _, corpus, _, own = name.split("/")
+    return f"{corpus}/{own}"

@@ -16,7 +16,7 @@ from service.errors import ServiceError, fail
 from service.parts import LEAST_PART_TOKENS
 from service.rpc import wire
 from service.rpc.backend import Backend
-from service.state.cartridge_shelf import CartridgeRecord, CartridgeState
+from service.state.cartridge_shelf import CartridgeRecord
 from service.state.corpus import Corpus
 from service.state.job import JobKind
 
@@ -163,7 +163,7 @@ class CartridgeService(cartridge_pb2_grpc.CartridgeServiceServicer):
 
     def _check_base(self, corpus_id: str, base: str) -> None:
         record = self._backend.shelf.get(corpus_id, base)
-        if record.state not in (CartridgeState.READY, CartridgeState.STALE):
+        if not record.has_tensors:
             raise fail(
                 "CARTRIDGE_NOT_READY",
                 f"base: cartridge '{base}' is {record.state.value.lower()}; start from one that is "

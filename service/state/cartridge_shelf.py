@@ -52,6 +52,11 @@ class CartridgeRecord:
     error: ErrorRecord | None
     create_time: float
 
+    @property
+    def has_tensors(self) -> bool:
+        """Whether it was ever finished, be it for an earlier content of its corpus."""
+        return self.state in (CartridgeState.READY, CartridgeState.STALE)
+
 
 class CartridgeShelf:
     """Cartridge records. Methods on one cartridge raise CARTRIDGE_NOT_FOUND."""

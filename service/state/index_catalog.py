@@ -38,6 +38,11 @@ class Catalog:
     sentence_count: int
     documents: tuple[CatalogDocument, ...]
 
+    @property
+    def windows(self) -> tuple[str, ...]:
+        """The digests of all windows, in the order of the documents."""
+        return tuple(window.digest for each in self.documents for window in each.windows)
+
 
 class Catalogs:
     """Catalogs on disk: `<folder>/<corpus>/<recipe>-<content digest>.json`."""
