@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cartridges.checkpoint import Checkpoint
-from cartridges.costs import Stopwatch, accounts
+from cartridges.costs import Pace, Stopwatch, accounts
 from cartridges.curriculum import Curriculum
 from cartridges.distil import DistilSettings, distil
 from cartridges.general import general_lessons, load_questions
@@ -45,7 +45,7 @@ class BuildSettings:
     int8_loss: float = 0.01
     refresh_steps: float = 1 / 2  # of the distillation where an earlier cartridge is the start
     refresh_rate: float = 2 / 3  # of its rate
-    seconds: float = 0.0  # wall-clock budget: distillation ends at it; 0 has no end
+    seconds: float = 0.0  # wall-clock budget: distillation is over by then; 0 has no end
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,27 +145,29 @@ class CartridgeBuilder:
         questions = load_questions()[
             : math.ceil(settings.steps * settings.batch * settings.general)
         ]
+        pace = Pace(self._watch, self.settings.seconds, settings.steps, last.step if last else 0)
         training = distil(
-            self.model, start, train, scale.lessons, settings, last, self._is_over,
+            self.model, start, train, scale.lessons, settings, last,
+            pace.steps_in_time,
             general_lessons(self.model, questions) if questions else (),
         )  # fmt: skip
-        began, first = self._watch.seconds, last.step if last else 0
         try:
             while True:
                 report, last = next(training)
                 if report.held_out is not None:
                     last.save(path)
-                pace = (self._watch.seconds - began) / (report.step - first)
+                taken, steps = pace.seconds_a_step(report.step), pace.steps_in_time(report.step)
                 metrics = {
                     "step": float(report.step),
-                    "steps": float(settings.steps),
+                    "steps": float(steps),
                     "loss": report.loss,
                     "recovered": scale.recovered(last.best_kl),
-                    "tokens_per_second": report.tokens / pace if pace else 0.0,
-                    "seconds_left": pace * (settings.steps - report.step),
+                    "tokens_per_second": report.tokens / taken if taken else 0.0,
+                    "seconds_left": taken * (steps - report.step),
                 }
-                share = report.step / settings.steps
-                yield self._report(StageReport("distil", share, "distilling", metrics))
+                yield self._report(
+                    StageReport("distil", report.step / steps, "distilling", metrics)
+                )
         except StopIteration as end:
             best: KVPrefix = end.value
             return best, last
@@ -179,9 +181,6 @@ class CartridgeBuilder:
             steps=math.ceil(whole.steps * self.settings.refresh_steps),
             rate=whole.rate * self.settings.refresh_rate,
         )
-
-    def _is_over(self) -> bool:
-        return 0 < self.settings.seconds < self._watch.seconds
 
     def _measure(
         self, prefix: KVPrefix, start: KVPrefix, context: KVPrefix, scale: Yardstick

@@ -1,5 +1,6 @@
 """What a cartridge cost and when it has paid: seconds over all attempts, tokens read, break-even."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,28 @@ class Stopwatch:
         staging = self._path.with_suffix(".staging")
         staging.write_text(repr(self.seconds))
         staging.replace(self._path)
+
+
+class Pace:
+    """How fast `steps` of training go, the `first` of them done before, and how many there is time for
+    until the watch shows `budget` seconds; 0 has no end.
+    """
+
+    def __init__(self, watch: Stopwatch, budget: float, steps: int, first: int) -> None:
+        self._watch, self._budget, self._steps, self._first = watch, budget, steps, first
+        self._began = watch.seconds
+
+    def seconds_a_step(self, step: int) -> float:
+        return (self._watch.seconds - self._began) / max(1, step - self._first)
+
+    def steps_in_time(self, step: int) -> int:
+        """All steps that there will be, seen from `step` steps done."""
+        left = self._budget - self._watch.seconds if self._budget else math.inf
+        if left <= 0.0:
+            return step
+        if step == self._first or math.isinf(left):
+            return self._steps
+        return min(self._steps, step + math.ceil(left / self.seconds_a_step(step)))
 
 
 def accounts(

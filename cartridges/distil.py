@@ -8,6 +8,7 @@ KL, with the start as the one to beat.
 
 import math
 import random
+import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class DistilSettings:
     (0: never). `general` is the share of conversations about nothing in the corpus.
     """
 
-    steps: int = 200
+    steps: int = 300
     batch: int = 4
     rate: float = 0.03
     keys: float = 1.0
@@ -60,12 +61,13 @@ def distil(
     held_out: Sequence[Lesson],
     settings: DistilSettings,
     resumed: Checkpoint | None = None,
-    is_over: Callable[[], bool] = lambda: False,
+    steps_in_time: Callable[[int], int] = lambda step: sys.maxsize,
     general: Sequence[Lesson] = (),
 ) -> Generator[tuple[StepReport, Checkpoint], None, KVPrefix]:
     """Trains `start`; yields after every step, returns the best prefix seen.
 
-    It ends early where `is_over` says so. A checkpoint resumes to the same result as an unbroken
+    `steps_in_time` tells, from the steps done, how many there is time for: fewer than the settings'
+    make the rate fall sooner. Where they decide, a checkpoint resumes to the same result as an unbroken
     run: the order of conversations depends on the step alone.
     """
     student = Student(start.to(model.device, torch.float32), settings, model.dtype)
@@ -79,16 +81,17 @@ def distil(
         curve = torch.empty(0, 3, dtype=torch.float64)
         best_kl = mean_kl(model, held_out, start)
     for step in range(first, settings.steps):
-        if is_over() or (settings.patience and stale >= settings.patience):
+        end = min(settings.steps, steps_in_time(step))
+        if step >= end or (settings.patience and stale >= settings.patience):
             break
-        _set_rate(optimizer, step, settings)
+        _set_rate(optimizer, step, end, settings)
         batch = [*_batch(train, step, settings), *_general(general, step, settings)]
         optimizer.zero_grad()
         loss = _descend(model, batch, student)
         torch.nn.utils.clip_grad_norm_([student.change], settings.clip)
         optimizer.step()
         measured = None
-        if (step + 1) % settings.evaluate == 0 or step + 1 == settings.steps:
+        if (step + 1) % settings.evaluate == 0 or step + 1 == end:
             measured = mean_kl(model, held_out, student.prefix(student.change.detach()))
             stale += 1
             if measured < best_kl:
@@ -130,10 +133,9 @@ def _descend(model: LanguageModel, lessons: Sequence[Lesson], student: Student) 
     whole = sum(lesson.weight * len(lesson.turn.answer) for lesson in lessons)
     total = 0.0
     for pack in pack_lessons(lessons):
-        rows = kl_rows(
-            teacher_logits(model, pack),
-            answer_logits(model, [x.turn for x in pack], student.prefix(student.change)),
-        )
+        with model.mixed_precision():
+            logits = answer_logits(model, [x.turn for x in pack], student.prefix(student.change))
+        rows = kl_rows(teacher_logits(model, pack), logits)
         weights = torch.cat([rows.new_full((len(x.turn.answer),), x.weight) for x in pack])
         loss = (rows * weights).sum() / whole
         loss.backward()
@@ -160,9 +162,11 @@ def _general(lessons: Sequence[Lesson], step: int, settings: DistilSettings) -> 
     return [lessons[i % len(lessons)] for i in range(before, behind)]
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, step: int, settings: DistilSettings) -> None:
-    """Linear warm-up, then a cosine down to a tenth."""
+def _set_rate(
+    optimizer: torch.optim.Optimizer, step: int, end: int, settings: DistilSettings
+) -> None:
+    """Linear warm-up, then a cosine down to a tenth at the end."""
     up = min(1.0, (step + 1) / max(1, settings.warmup))
-    down = 0.55 + 0.45 * math.cos(math.pi * step / max(1, settings.steps))
+    down = 0.55 + 0.45 * math.cos(math.pi * step / end)
     for group in optimizer.param_groups:
         group["lr"] = settings.rate * up * down

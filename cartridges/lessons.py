@@ -51,13 +51,14 @@ def read_lessons(
     lessons: list[Lesson] = []
     turns = [conversation.turn(prompter) for conversation in conversations]
     for pack in pack_by_tokens(turns, PACK_TOKENS):
-        states = answer_states(model, pack, context)
+        with model.mixed_precision():
+            states = answer_states(model, pack, context)
+            bare = answer_nll(model, pack, None)
         targets = torch.tensor([i for turn in pack for i in turn.answer], device=model.device)
         losses = torch.nn.functional.cross_entropy(
             project(model, states), targets, reduction="none"
         )
         sizes = [len(turn.answer) for turn in pack]
-        bare = answer_nll(model, pack, None)
         for turn, part, loss, without in zip(
             pack, states.split(sizes), losses.split(sizes), bare, strict=True
         ):

@@ -58,7 +58,8 @@ def collect_references(
     packs = pack_by_tokens(turns, PACK_TOKENS)
     parts: list[list[References]] = [[] for _ in range(geometry.layers)]
     for done, pack in enumerate(packs):
-        tap = tap_turns(model, pack, context, range(geometry.layers))
+        with model.mixed_precision():
+            tap = tap_turns(model, pack, context, range(geometry.layers))
         own = block_mask(pack, 0)[0, 0].to(model.device)
         for layer in range(geometry.layers):
             keys, values = (

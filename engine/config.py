@@ -32,10 +32,13 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """A dtype with the reason it was chosen."""
+    """A dtype with the reason it was chosen. Where it `mixes`, training and indexing multiply in
+    bfloat16, and all that answers or measures does not.
+    """
 
     dtype: torch.dtype
     reason: str
+    mixes: bool = False
 
 
 def resolve_device(wish: str) -> torch.device:
@@ -48,14 +51,22 @@ def resolve_device(wish: str) -> torch.device:
 
 
 def resolve_precision(wish: str, device: torch.device) -> Precision:
-    """bfloat16 on GPUs that have it; float32 on CPUs, where bfloat16 without AMX is slower."""
+    """bfloat16 on GPUs that have it; on CPUs float32, mixed where there are instructions for it."""
     if wish != "auto":
         return Precision(getattr(torch, wish), "set by the caller")
     if device.type == "cuda" and torch.cuda.is_bf16_supported():
         return Precision(torch.bfloat16, "the GPU computes bfloat16")
     if device.type == "cuda":
         return Precision(torch.float16, "the GPU lacks bfloat16")
+    if device.type == "cpu" and _multiplies_bfloat16():
+        return Precision(torch.float32, "the CPU multiplies bfloat16; answers stay exact", True)
     return Precision(torch.float32, "float32 is the fastest exact type on a CPU")
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the CPU has instructions for products of bfloat16 matrices; emulated they are slower."""
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def resolve_threads(wish: int) -> int:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +44,9 @@ class LanguageModel:
     Not safe for two threads at once: its owner gives it one thread.
     """
 
-    def __init__(self, name: str, network: Any, tokenizer: Any, fingerprint: str) -> None:
+    def __init__(
+        self, name: str, network: Any, tokenizer: Any, fingerprint: str, mixes: bool = False
+    ) -> None:
         check_supported(network.config)
         self.name = name
         self.network = network.eval().requires_grad_(False)
@@ -53,6 +56,7 @@ class LanguageModel:
         self.num_parameters: int = network.num_parameters()
         self.device: torch.device = network.device
         self.dtype: torch.dtype = network.dtype
+        self._mixes = mixes
         # Fast tokenizers keep truncation state inside: two threads must not meet in one.
         self._tokenizing = threading.Lock()
 
@@ -93,6 +97,7 @@ class LanguageModel:
             network,
             tokenizer,
             fingerprint_model(network, tokenizer, Path(source), digests),
+            precision.mixes,
         )
 
     def encode(self, text: str) -> list[int]:
@@ -145,6 +150,13 @@ class LanguageModel:
         shape = (self.geometry.kv_heads, 0, self.geometry.head_dim)
         return torch.empty(shape, device=self.device, dtype=self.dtype)
 
+    def mixed_precision(self) -> AbstractContextManager[object]:
+        """Within it matrices are multiplied in bfloat16 where the model mixes, in half of the time and
+        less. That moves predictions by some 2e-4 nats: for training and indexing, not for answers and
+        not for measuring.
+        """
+        return torch.autocast(self.device.type, torch.bfloat16) if self._mixes else nullcontext()
+
     def positions(self, start: int, count: int) -> torch.Tensor:
         return torch.arange(start, start + count, device=self.device)[None]
 
@@ -189,7 +201,8 @@ class LanguageModel:
         # Attention is causal: padding behind a text cannot reach what stands before it.
         padded = [[*ids, *([0] * (longest - len(ids)))] for ids in batch]
         tap = attention.Tap(frozenset(layers), batched=True)
-        return self._run(tap, torch.tensor(padded, device=self.device), 0, None).keys
+        with self.mixed_precision():
+            return self._run(tap, torch.tensor(padded, device=self.device), 0, None).keys
 
     def _run(
         self, tap: attention.Tap, rows: torch.Tensor, start: int, cache: Cache | None

@@ -46,7 +46,7 @@ class TrainRequest:
             study = replace(study, conversations=whole("conversations"))
         if whole("max_steps"):
             distil = replace(distil, steps=whole("max_steps"))
-        seconds = float(str(request.get("time_budget_seconds") or 0.0))
+        seconds = float(str(request.get("time_budget_seconds") or settings.seconds))
         settings = replace(
             settings,
             prefix_tokens=whole("prefix_tokens"), study=study, distil=distil, seconds=seconds,

@@ -398,7 +398,7 @@ def test_what_changed_is_half_of_what_a_refresh_learns(new: int, old: int) -> No
 def test_every_effort_is_a_recipe(effort: Effort) -> None:
     settings = settings_for(effort, seed=3)
     assert (settings.study.seed, settings.match.seed, settings.distil.seed) == (3, 3, 3)
-    assert (settings.distil.steps == 0) == (effort is Effort.INSTANT)
+    assert (settings.distil.steps <= 30) == (effort is Effort.INSTANT)
     assert bool(settings.study.kinds) == (effort is not Effort.INSTANT)
 
 
@@ -409,4 +409,4 @@ def test_an_instant_build_generates_nothing(
     monkeypatch.setattr(self_study, "generate_text", lambda *args: pytest.fail("generated"))
     _, built = finish(builder(model, tmp_path, settings_for(Effort.INSTANT)).build())
     assert {x.conversation.is_quoted for x in built.train} == {True}
-    assert built.metrics["student_tokens"] == 0
+    assert 0 < built.metrics["student_tokens"] < built.metrics["teacher_tokens"]

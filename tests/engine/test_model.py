@@ -12,6 +12,7 @@ from engine.config import EngineConfig, resolve_precision
 from engine.errors import ModelMissingError, ModelUnsupportedError
 from engine.model import LanguageModel, check_supported
 from engine.prompts import Lead, Prompter
+from engine.scoring import Turn, answer_logits
 
 
 @pytest.fixture
@@ -93,6 +94,29 @@ def test_a_cpu_computes_in_float32_and_says_why() -> None:
     precision = resolve_precision("auto", torch.device("cpu"))
     assert precision.dtype is torch.float32
     assert "CPU" in precision.reason
+
+
+def test_an_operator_who_names_a_type_gets_no_other() -> None:
+    precision = resolve_precision("float32", torch.device("cpu"))
+    assert precision.dtype is torch.float32
+    assert not precision.mixes
+
+
+def test_mixed_precision_is_close_within_and_leaves_no_trace_behind(model: LanguageModel) -> None:
+    mixing = LanguageModel(
+        model.name, model.network, model.tokenizer, model.fingerprint, mixes=True
+    )
+    turns = [Turn(tuple(model.encode("The key of the")), tuple(model.encode(" old green door.")))]
+    exact = answer_logits(model, turns, None)
+    with mixing.mixed_precision():
+        near = answer_logits(mixing, turns, None)
+    with model.mixed_precision():
+        assert torch.equal(answer_logits(model, turns, None), exact)
+
+    assert near.dtype is torch.float32
+    assert not torch.equal(near, exact)
+    torch.testing.assert_close(near.softmax(dim=-1), exact.softmax(dim=-1), atol=1e-3, rtol=0.05)
+    assert torch.equal(answer_logits(mixing, turns, None), exact)
 
 
 def test_control_tokens_in_a_text_are_read_as_text(model: LanguageModel) -> None:
