@@ -1,5 +1,6 @@
 """One cell of the grid: a corpus, a seed and a length, and every way to make a prefix of it."""
 
+import math
 import random
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -21,7 +22,7 @@ from benchmarks.study_corpora import PeoplesQuestion, StudyCorpus
 from cartridges.build import BuildSettings, split
 from cartridges.conversations import Conversation
 from cartridges.curriculum import Curriculum
-from cartridges.distil import Student, distil
+from cartridges.distil import distil
 from cartridges.general import general_lessons, load_questions
 from cartridges.lessons import Lesson, read_lessons
 from cartridges.match import match_prefix, truncate_prefix
@@ -34,7 +35,6 @@ from engine.prompts import Prompter
 from engine.sampling import SamplingParams
 
 CHUNK = 16  # rows of one sampled chunk
-STEPS = (30, 100, 300)
 T = TypeVar("T")
 
 
@@ -109,11 +109,11 @@ class Cell:
 
     def __init__(self, study: Study, length: int) -> None:
         self.study, self.length = study, length
-        self.made: dict[str, KVPrefix] = {}  # distilled, by the start
+        self.made: dict[str, KVPrefix] = {}  # distilled last, by the start
         self._prompter = Prompter(study.model)
 
-    def rows(self, distilled: Sequence[str]) -> Iterator[dict[str, object]]:
-        """Untrained prefixes, the closed form, and distillation from the starts that are named."""
+    def rows(self, runs: Sequence[tuple[str, int]]) -> Iterator[dict[str, object]]:
+        """Untrained prefixes, the closed form, and distillations from a start in so many steps."""
         study, p = self.study, self.length
         yield self._row("none", None, answers=True)
         yield self._row("full", study.context, answers=True)
@@ -138,29 +138,22 @@ class Cell:
             took = collected + time.perf_counter() - began
             starts[name] = prefix
             yield self._row(name, prefix, took, answers=True)
-        for name in distilled:
-            yield from self._distil(name, starts[name])
+        for name, steps in runs:
+            yield self._distil(name, starts[name], steps)
 
-    def _distil(self, name: str, start: KVPrefix) -> Iterator[dict[str, object]]:
-        """One run read at several steps; its rate falls to the last of them."""
+    def _distil(self, name: str, start: KVPrefix, steps: int) -> dict[str, object]:
+        """One run to its end, with the schedule of its length."""
         study = self.study
-        settings = replace(
-            study.settings.distil, steps=STEPS[-1], evaluate=10, patience=0, seed=study.seed
+        settings = replace(study.settings.distil, steps=steps, patience=0, seed=study.seed)
+        count = math.ceil(steps * settings.batch * settings.general)
+        general = general_lessons(study.model, load_questions()[:count])
+        began = time.perf_counter()
+        prefix = finish(
+            distil(study.model, start, study.train, study.held_out, settings, general=general)
         )
-        general = general_lessons(study.model, load_questions()[:36:2])
-        student = Student(start.to(study.model.device, torch.float32), settings, study.model.dtype)
-        began, measuring = time.perf_counter(), 0.0
-        run = distil(study.model, start, study.train, study.held_out, settings, general=general)
-        for report, checkpoint in run:
-            if report.step in STEPS:
-                took = time.perf_counter() - began - measuring
-                paused = time.perf_counter()
-                prefix = student.prefix(checkpoint.best)
-                last = report.step == STEPS[-1]
-                if last:
-                    self.made[name] = prefix
-                yield self._row(f"distil {report.step} from {name}", prefix, took, last)
-                measuring += time.perf_counter() - paused
+        took = time.perf_counter() - began
+        self.made[name] = prefix
+        return self._row(f"distil {steps} from {name}", prefix, took, answers=steps >= 300)
 
     def noise(self) -> KVPrefix:
         """Noise of each head's mean and spread behind the true first row, the sink."""

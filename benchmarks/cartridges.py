@@ -30,26 +30,30 @@ from engine.prompts import Prompter
 
 CORPORA = ("handbook", "essay", "python", "nq")
 CONTEXT = 1541  # tokens of the context that each text fills
-# Distillation costs minutes a run: the headline's length and the paper's 38.6x get it under every seed.
-FULL = ("match, refined", "truncate")
+REFINED = "match, refined"
+# Distillation costs minutes a run: the question of the field is answered under the first seed, and what
+# the headline says has all of them.
+FIELD = tuple((start, steps) for start in (REFINED, "truncate") for steps in (30, 100, 300))
+LONGEST = ((REFINED, 300),)
 
 
 @dataclass(frozen=True, slots=True)
 class CellKey:
-    """What a cell is of, and from which starts it distils."""
+    """What a cell is of, and which distillations it has: a start and a number of steps."""
 
     corpus: str
     seed: int
     p: int
-    distilled: tuple[str, ...]
+    runs: tuple[tuple[str, int], ...]
 
 
 def plan(corpora: Sequence[str], seeds: int) -> list[CellKey]:
     """The cells in the order of their worth."""
-    heads = [CellKey(name, seed, 64, FULL) for seed in range(seeds) for name in corpora]
-    small = [CellKey(name, 0, 40, FULL[:1]) for name in corpora]
-    rest = [CellKey(name, 0, p, FULL[:1]) for p in (32, 128, 256) for name in corpora]
-    return heads[: len(corpora)] + small + heads[len(corpora) :] + rest
+    first = [CellKey(name, 0, 64, FIELD) for name in corpora]
+    small = [CellKey(name, 0, 40, LONGEST) for name in corpora]
+    again = [CellKey(name, seed, 64, LONGEST) for seed in range(1, seeds) for name in corpora]
+    rest = [CellKey(name, 0, p, LONGEST) for p in (128, 32, 256) for name in corpora]
+    return first + small + again + rest
 
 
 def recipe() -> BuildSettings:
@@ -69,8 +73,8 @@ def run(given: argparse.Namespace, keys: Sequence[CellKey], folder: Path) -> Non
         work = folder / f"{key.corpus}.study"
         read = study(model, embedder, corpus, key.seed, recipe(), work)
         cell = Cell(read, key.p)
-        lines = [json.dumps(row) for row in cell.rows(key.distilled)]
-        save_prefix(cell.made["match, refined"], path.with_suffix(".safetensors"))
+        lines = [json.dumps(row) for row in cell.rows(key.runs)]
+        save_prefix(cell.made[REFINED], path.with_suffix(".safetensors"))
         staging = path.with_suffix(".staging")
         staging.write_text("\n".join(lines) + "\n")
         staging.replace(path)

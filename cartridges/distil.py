@@ -33,7 +33,7 @@ class DistilSettings:
 
     steps: int = 300
     batch: int = 4
-    rate: float = 0.03
+    rate: float = 0.02
     keys: float = 1.0
     warmup: int = 4
     clip: float = 1.0

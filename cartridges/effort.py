@@ -9,7 +9,6 @@ from cartridges.match import MatchSettings
 from cartridges.seeds import KINDS
 from cartridges.self_study import StudySettings
 
-
 FAST_SECONDS = 540.0  # what is left of ten minutes goes to measuring
 
 

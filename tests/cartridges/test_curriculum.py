@@ -8,10 +8,10 @@ import pytest
 import torch
 from lesson_room import SENTENCES, finish, make_lessons, read_context
 
+from cartridges import costs, self_study
 from cartridges import interview as interview_module
-from cartridges import self_study
 from cartridges.conversations import Conversation
-from cartridges.costs import Stopwatch, break_even, teacher_tokens
+from cartridges.costs import Pace, Stopwatch, break_even, teacher_tokens
 from cartridges.coverage import coverage_of
 from cartridges.curriculum import Curriculum
 from cartridges.general import general_lessons
@@ -89,6 +89,27 @@ def test_a_stopwatch_goes_on_where_it_was_kept(tmp_path: Path) -> None:
     watch.keep()
     assert 100.5 <= Stopwatch(path).seconds < 120
     assert 0 <= Stopwatch(tmp_path / "none").seconds < 10
+
+
+def test_a_pace_tells_how_many_steps_there_is_time_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(costs.time, "monotonic", lambda: now[0])
+    (tmp_path / "seconds").write_text("40.0")  # of an attempt that was killed at the tenth step
+    pace = Pace(Stopwatch(tmp_path / "seconds"), budget=100.0, steps=50, first=10)
+
+    assert pace.steps_in_time(10) == 50  # nothing is known yet
+    now[0] = 10.0
+    assert pace.seconds_a_step(15) == 2.0
+    assert pace.steps_in_time(15) == 15 + 25
+    now[0] = 11.0
+    assert pace.steps_in_time(30) == 50
+    now[0] = 60.0
+    assert pace.steps_in_time(30) == 30
+    endless = Pace(Stopwatch(tmp_path / "seconds"), budget=0.0, steps=50, first=0)
+    now[0] = 1e6
+    assert endless.steps_in_time(1) == 50
 
 
 def test_tokens_of_the_teacher_are_the_text_once_and_each_conversation_four_times(

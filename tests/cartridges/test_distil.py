@@ -73,6 +73,17 @@ def test_a_budget_that_is_spent_ends_the_training_with_the_best_so_far(
     assert mean_kl(model, lessons, best) <= mean_kl(model, lessons, start)
 
 
+def test_time_for_three_steps_trains_like_three_steps(
+    model: LanguageModel, lessons: list[Lesson], start: KVPrefix
+) -> None:
+    hurried = distil(model, start, lessons, lessons, SETTINGS, None, lambda step: 3)
+    short = distil(model, start, lessons, lessons, replace(SETTINGS, steps=3))
+    (told, one), (expected, other) = finish(hurried), finish(short)
+
+    assert [report for report, _ in told] == [report for report, _ in expected]
+    assert torch.equal(one.keys, other.keys)
+
+
 def test_a_training_that_harms_gives_the_start_back(
     model: LanguageModel, lessons: list[Lesson], start: KVPrefix
 ) -> None:
