@@ -17,7 +17,7 @@ import torch
 from rich.progress import track
 
 from benchmarks.cartridge_cell import Cell, Study, finish, study
-from benchmarks.cartridges import CONTEXT, recipe
+from benchmarks.cartridges import CONTEXT, CellKey, recipe
 from benchmarks.prefix_rows import losses, recovered
 from benchmarks.record import write_result
 from benchmarks.study_corpora import read_corpus
@@ -26,6 +26,7 @@ from cartridges.distil import DistilSettings, Student, distil
 from cartridges.general import general_lessons, load_questions
 from cartridges.lessons import Lesson
 from cartridges.match import match_prefix, truncate_prefix
+from cartridges.quality import mean_kl
 from cartridges.references import collect_references
 from cartridges.seeds import KINDS
 from engine.config import EngineConfig
@@ -50,23 +51,33 @@ class Trial:
 
 
 def next_token(read: Study, trial: Trial) -> KVPrefix:
-    """Trained on the answers' tokens themselves; the last step counts."""
+    """Trained on the answers' tokens themselves; as in distillation the rate falls and the best prefix by
+    the held-out KL is taken.
+    """
     student = Student(trial.start, trial.settings, read.model.dtype)
     optimizer = torch.optim.Adam([student.change], lr=trial.settings.rate)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    found = [(mean_kl(read.model, read.held_out, trial.start), trial.start)]
     for step in range(STEPS):
         batch = random.Random(step).sample(list(trial.train), trial.settings.batch)
-        logits = answer_logits(read.model, [x.turn for x in batch], student.prefix(student.change))
-        targets = torch.tensor([token for x in batch for token in x.turn.answer])
+        turns = [lesson.turn for lesson in batch]
+        with read.model.mixed_precision():
+            logits = answer_logits(read.model, turns, student.prefix(student.change))
+        targets = torch.tensor([token for turn in turns for token in turn.answer])
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(logits, targets).backward()
         torch.nn.utils.clip_grad_norm_([student.change], trial.settings.clip)
         optimizer.step()
-    return student.prefix(student.change.detach())
+        falling.step()
+        if (step + 1) % trial.settings.evaluate == 0:
+            prefix = student.prefix(student.change.detach().clone())
+            found.append((mean_kl(read.model, read.held_out, prefix), prefix))
+    return min(found, key=lambda one: one[0])[1]
 
 
 def trials(read: Study, wide: Study) -> dict[str, Callable[[], Trial]]:
     """The rows by name, each made when its turn comes. `wide` was studied with all kinds."""
-    settings = replace(read.settings.distil, steps=STEPS, patience=0, evaluate=20)
+    settings = replace(read.settings.distil, steps=STEPS, patience=0)
     general = general_lessons(read.model, load_questions()[:12])
     cell = Cell(read, P)
 
@@ -90,7 +101,8 @@ def trials(read: Study, wide: Study) -> dict[str, Callable[[], Trial]]:
         "values only": lambda: replace(usual, settings=replace(settings, keys=0.0)),
         "no general conversations": lambda: replace(usual, general=()),
         "every conversation weighs the same": lambda: replace(usual, train=flat),
-        "a third of the rate": lambda: replace(usual, settings=replace(settings, rate=0.01)),
+        "half of the rate": lambda: replace(usual, settings=replace(settings, rate=0.01)),
+        "one and a half of the rate": lambda: replace(usual, settings=replace(settings, rate=0.03)),
         "quotations alone": lambda: replace(usual, train=quoted),
         "one kind of request, no quotations": lambda: replace(usual, train=written),
         "five kinds of request, no quotations": lambda: replace(
@@ -140,7 +152,7 @@ def main() -> None:
     def studied(settings: BuildSettings, name: str) -> Study:
         return study(model, embedder, corpus, 0, settings, folder / name)
 
-    read = studied(recipe(), "handbook.study")
+    read = studied(recipe(), CellKey("handbook", 0, P, ()).study)
     five = replace(recipe().study, kinds=KINDS)
     wide = studied(replace(recipe(), study=five), "handbook.five.study")
     path = folder / "ablation.json"

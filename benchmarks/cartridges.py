@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.progress import track
 
 from benchmarks.cartridge_cell import Cell, study
-from benchmarks.cartridge_figures import headline, summarise
+from benchmarks.cartridge_figures import HEAD, LARGER_P, PAPER, headline, summarise
 from benchmarks.cartridge_plots import draw
 from benchmarks.record import RESULTS, write_result
 from benchmarks.study_corpora import read_corpus
@@ -30,6 +30,8 @@ from engine.prompts import Prompter
 
 CORPORA = ("handbook", "essay", "python", "nq")
 CONTEXT = 1541  # tokens of the context that each text fills
+LARGER = 4101
+LARGER_CORPORA = ("essay", "python")  # those that are as long
 REFINED = "match, refined"
 # Distillation costs minutes a run: the question of the field is answered under the first seed, and what
 # the headline says has all of them.
@@ -45,15 +47,28 @@ class CellKey:
     seed: int
     p: int
     runs: tuple[tuple[str, int], ...]
+    context: int = CONTEXT
+
+    @property
+    def name(self) -> str:
+        return f"{self.corpus}-{self.seed}-{self.p}"
+
+    @property
+    def study(self) -> str:
+        """Cells of one text under all seeds share what was asked of it."""
+        return f"{self.corpus}-{self.context}.study"
 
 
 def plan(corpora: Sequence[str], seeds: int) -> list[CellKey]:
     """The cells in the order of their worth."""
-    first = [CellKey(name, 0, 64, FIELD) for name in corpora]
-    small = [CellKey(name, 0, 40, LONGEST) for name in corpora]
-    again = [CellKey(name, seed, 64, LONGEST) for seed in range(1, seeds) for name in corpora]
+    first = [CellKey(name, 0, HEAD, FIELD) for name in corpora]
+    small = [CellKey(name, 0, PAPER, LONGEST) for name in corpora]
+    again = [CellKey(name, seed, HEAD, LONGEST) for seed in range(1, seeds) for name in corpora]
+    large = [
+        CellKey(name, 0, LARGER_P, LONGEST, LARGER) for name in corpora if name in LARGER_CORPORA
+    ]
     rest = [CellKey(name, 0, p, LONGEST) for p in (128, 32, 256) for name in corpora]
-    return first + small + again + rest
+    return first + small + large + again + rest
 
 
 def recipe() -> BuildSettings:
@@ -66,12 +81,11 @@ def run(given: argparse.Namespace, keys: Sequence[CellKey], folder: Path) -> Non
     model = LanguageModel.load(EngineConfig(given.data, threads=given.threads))
     embedder, prompter = Embedder.load(), Prompter(model)
     for key in track(keys, "cells"):
-        path = folder / f"{key.corpus}-{key.seed}-{key.p}.jsonl"
+        path = folder / f"{key.name}.jsonl"
         if path.exists():
             continue
-        corpus = read_corpus(key.corpus, prompter, CONTEXT, given.questions)
-        work = folder / f"{key.corpus}.study"
-        read = study(model, embedder, corpus, key.seed, recipe(), work)
+        corpus = read_corpus(key.corpus, prompter, key.context, given.questions)
+        read = study(model, embedder, corpus, key.seed, recipe(), folder / key.study)
         cell = Cell(read, key.p)
         lines = [json.dumps(row) for row in cell.rows(key.runs)]
         save_prefix(cell.made[REFINED], path.with_suffix(".safetensors"))
