@@ -51,8 +51,8 @@ class Trial:
 
 
 def next_token(read: Study, trial: Trial) -> KVPrefix:
-    """Trained on the answers' tokens themselves; as in distillation the rate falls and the best prefix by
-    the held-out KL is taken.
+    """Trained on the answers' tokens themselves; as in distillation the rate falls, and the best prefix
+    by the held-out KL is taken.
     """
     student = Student(trial.start, trial.settings, read.model.dtype)
     optimizer = torch.optim.Adam([student.change], lr=trial.settings.rate)
