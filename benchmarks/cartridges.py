@@ -80,11 +80,13 @@ def run(given: argparse.Namespace, keys: Sequence[CellKey], folder: Path) -> Non
     """Does what is missing; a cell's file appears when all its rows are there."""
     model = LanguageModel.load(EngineConfig(given.data, threads=given.threads))
     embedder, prompter = Embedder.load(), Prompter(model)
-    for key in track(keys, "cells"):
-        path = folder / f"{key.name}.jsonl"
-        if path.exists():
-            continue
-        corpus = read_corpus(key.corpus, prompter, key.context, given.questions)
+    missing = [key for key in keys if not (folder / f"{key.name}.jsonl").exists()]
+    texts = {  # all of them first: a source that is not there ends the run before its hours
+        (key.corpus, key.context): read_corpus(key.corpus, prompter, key.context, given.questions)
+        for key in missing
+    }
+    for key in track(missing, "cells"):
+        path, corpus = folder / f"{key.name}.jsonl", texts[key.corpus, key.context]
         read = study(model, embedder, corpus, key.seed, recipe(), folder / key.study)
         cell = Cell(read, key.p)
         lines = [json.dumps(row) for row in cell.rows(key.runs)]

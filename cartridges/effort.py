@@ -35,7 +35,7 @@ def settings_for(effort: Effort, seed: int = 0) -> BuildSettings:
         return BuildSettings(
             study=replace(study, kinds=()),
             match=replace(match, steps=0),
-            distil=DistilSettings(steps=30, evaluate=10, seed=seed),
+            distil=DistilSettings(steps=30, rate=0.03, evaluate=10, seed=seed),
         )
     if effort is Effort.FAST:
         distil = DistilSettings(seed=seed)
