@@ -57,7 +57,7 @@ def next_token(read: Study, trial: Trial) -> KVPrefix:
     student = Student(trial.start, trial.settings, read.model.dtype)
     optimizer = torch.optim.Adam([student.change], lr=trial.settings.rate)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    found = [(mean_kl(read.model, read.held_out, trial.start), trial.start)]
+    found = [(mean_kl(read.model, read.parts.judges, trial.start), trial.start)]
     for step in range(STEPS):
         batch = random.Random(step).sample(list(trial.train), trial.settings.batch)
         turns = [lesson.turn for lesson in batch]
@@ -71,7 +71,7 @@ def next_token(read: Study, trial: Trial) -> KVPrefix:
         falling.step()
         if (step + 1) % trial.settings.evaluate == 0:
             prefix = student.prefix(student.change.detach().clone())
-            found.append((mean_kl(read.model, read.held_out, prefix), prefix))
+            found.append((mean_kl(read.model, read.parts.judges, prefix), prefix))
     return min(found, key=lambda one: one[0])[1]
 
 
@@ -123,7 +123,7 @@ def measure(read: Study, trial: Trial) -> dict[str, object]:
     else:
         prefix = finish(
             distil(
-                read.model, trial.start, trial.train, read.held_out, trial.settings,
+                read.model, trial.start, trial.train, read.parts.judges, trial.settings,
                 general=trial.general,
             )
         )  # fmt: skip

@@ -19,7 +19,7 @@ from benchmarks.prefix_rows import (
     teacher_losses,
 )
 from benchmarks.study_corpora import PeoplesQuestion, StudyCorpus
-from cartridges.build import BuildSettings, split
+from cartridges.build import BuildSettings
 from cartridges.conversations import Conversation
 from cartridges.curriculum import Curriculum
 from cartridges.distil import distil
@@ -27,6 +27,7 @@ from cartridges.general import general_lessons, load_questions
 from cartridges.lessons import Lesson, read_lessons
 from cartridges.match import match_prefix, truncate_prefix
 from cartridges.references import collect_references
+from cartridges.split import Split, split
 from engine.embedding import Embedder
 from engine.generation import GenerationRequest, generate_text
 from engine.model import LanguageModel
@@ -47,11 +48,18 @@ class Study:
     corpus: StudyCorpus
     seed: int
     context: KVPrefix
-    train: tuple[Lesson, ...]
-    held_out: tuple[Lesson, ...]
+    parts: Split
     people: tuple[Lesson, ...]
     settings: BuildSettings
     seconds: dict[str, float]
+
+    @property
+    def train(self) -> tuple[Lesson, ...]:
+        return self.parts.train
+
+    @property
+    def held_out(self) -> tuple[Lesson, ...]:
+        return self.parts.held_out
 
     @property
     def asked(self) -> tuple[PeoplesQuestion, ...]:
@@ -87,11 +95,11 @@ def study(
     )
     studied = time.perf_counter()
     random.Random(seed).shuffle(lessons)
-    train, held_out = split(lessons, settings)
+    parts = split(lessons, settings.held_out, settings.least_held_out)
     people = peoples_lessons(model, corpus.questions, context)
     seconds = {"prefill": read - began, "study": studied - read}
     return Study(
-        model, embedder, corpus, seed, context, tuple(train), tuple(held_out), tuple(people),
+        model, embedder, corpus, seed, context, parts, tuple(people),
         settings, seconds,
     )  # fmt: skip
 
@@ -149,7 +157,7 @@ class Cell:
         general = general_lessons(study.model, load_questions()[:count])
         began = time.perf_counter()
         prefix = finish(
-            distil(study.model, start, study.train, study.held_out, settings, general=general)
+            distil(study.model, start, study.train, study.parts.judges, settings, general=general)
         )
         took = time.perf_counter() - began
         self.made[name] = prefix

@@ -21,6 +21,7 @@ from cartridges.progress import StageReport, relay
 from cartridges.quality import Yardstick, mean_kl, measure
 from cartridges.refresh import Base, balanced
 from cartridges.self_study import StudySettings
+from cartridges.split import split
 from cartridges.start import Starter
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
@@ -107,11 +108,12 @@ class CartridgeBuilder:
         reading = self._watch.seconds - began
         curriculum = self._curriculum()
         lessons = yield from self._staged(curriculum.lessons(context))
-        train, held_out = split(lessons, self.settings)
-        scale = Yardstick.of(self.model, held_out)
-        start, sizes = yield from self._staged(self._starter(context, scale).start(train))
-        taught = balanced(train, self.base.changed) if self.base else train
-        prefix, trained = yield from self._distil(start, taught, scale)
+        parts = split(lessons, self.settings.held_out, self.settings.least_held_out)
+        scale = Yardstick.of(self.model, parts.held_out)
+        judges = Yardstick.of(self.model, parts.judges)
+        start, sizes = yield from self._staged(self._starter(context, judges).start(parts.train))
+        taught = balanced(parts.train, self.base.changed) if self.base else parts.train
+        prefix, trained = yield from self._distil(start, taught, judges)
         metrics, in_int8 = self._measure(prefix, start, context, scale)
         metrics |= accounts(
             self.model, self.sentences, context.length, lessons, trained, reading,
@@ -120,8 +122,8 @@ class CartridgeBuilder:
         metrics |= curriculum.account(lessons)
         metrics["compression"] = context.length / prefix.length
         yield self._report(StageReport("distil", 1.0, "built", metrics))
-        curves = sizes | (_curves(trained, scale) if trained else {})
-        return Built(prefix, metrics, curves, in_int8, tuple(train), tuple(held_out))
+        curves = sizes | (_curves(trained, judges) if trained else {})
+        return Built(prefix, metrics, curves, in_int8, parts.train, parts.held_out)
 
     def _curriculum(self) -> Curriculum:
         about = self.base.changed if self.base else range(len(self.sentences))
@@ -136,7 +138,7 @@ class CartridgeBuilder:
         )
 
     def _distil(
-        self, start: KVPrefix, train: list[Lesson], scale: Yardstick
+        self, start: KVPrefix, train: Sequence[Lesson], judges: Yardstick
     ) -> Generator[BuildReport, None, tuple[KVPrefix, Checkpoint | None]]:
         settings, path = self._distil_settings(), self.work / "checkpoint.safetensors"
         last = Checkpoint.load(path, self.model.device)
@@ -147,7 +149,7 @@ class CartridgeBuilder:
         ]
         pace = Pace(self._watch, self.settings.seconds, settings.steps, last.step if last else 0)
         training = distil(
-            self.model, start, train, scale.lessons, settings, last,
+            self.model, start, train, judges.lessons, settings, last,
             pace.steps_in_time,
             general_lessons(self.model, questions) if questions else (),
         )  # fmt: skip
@@ -161,7 +163,7 @@ class CartridgeBuilder:
                     "step": float(report.step),
                     "steps": float(steps),
                     "loss": report.loss,
-                    "recovered": scale.recovered(last.best_kl),
+                    "recovered": judges.recovered(last.best_kl),
                     "tokens_per_second": report.tokens / taken if taken else 0.0,
                     "seconds_left": taken * (steps - report.step),
                 }
@@ -216,19 +218,6 @@ class CartridgeBuilder:
     def recipe(self) -> dict[str, object]:
         """The settings as they go into the manifest."""
         return asdict(self.settings)
-
-
-def split(lessons: Sequence[Lesson], settings: BuildSettings) -> tuple[list[Lesson], list[Lesson]]:
-    """Lessons to train on and lessons held out: every n-th, half of them at most, and of what the
-    model wrote where there is some.
-    """
-    wanted = max(settings.least_held_out, round(len(lessons) * settings.held_out))
-    written = [i for i, lesson in enumerate(lessons) if not lesson.conversation.is_quoted]
-    pool = written if len(written) >= 2 * settings.least_held_out else range(len(lessons))
-    every = max(2, len(pool) // wanted)
-    chosen = {number for place, number in enumerate(pool) if place % every == every - 1}
-    train = [lesson for i, lesson in enumerate(lessons) if i not in chosen]
-    return train, [lessons[i] for i in sorted(chosen)] or train[:1]
 
 
 def _curves(trained: Checkpoint, scale: Yardstick) -> dict[str, tuple[float, ...]]:

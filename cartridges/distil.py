@@ -79,7 +79,8 @@ def distil(
     else:
         first, best, stale = 0, student.change.detach().clone(), 0
         curve = torch.empty(0, 3, dtype=torch.float64)
-        best_kl = mean_kl(model, held_out, start)
+        with model.mixed_precision():
+            best_kl = mean_kl(model, held_out, start)
     for step in range(first, settings.steps):
         end = min(settings.steps, steps_in_time(step))
         if step >= end or (settings.patience and stale >= settings.patience):
@@ -92,7 +93,8 @@ def distil(
         optimizer.step()
         measured = None
         if (step + 1) % settings.evaluate == 0 or step + 1 == end:
-            measured = mean_kl(model, held_out, student.prefix(student.change.detach()))
+            with model.mixed_precision():
+                measured = mean_kl(model, held_out, student.prefix(student.change.detach()))
             stale += 1
             if measured < best_kl:
                 best, best_kl, stale = student.change.detach().clone(), measured, 0

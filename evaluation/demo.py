@@ -20,7 +20,7 @@ from service.client.types import Route
 
 HANDBOOK_ROUTES = tuple(Route)
 REFERENCE_ROUTES = (Route.AUTO, Route.INFINI_RETRI, Route.CRAG, Route.NONE)
-CARTRIDGE_TOKENS, CONVERSATIONS, STEPS = 128, 24, 40  # what fits a demo's minutes
+CARTRIDGE_TOKENS, CONVERSATIONS, STEPS = 128, 24, 100  # what fits a demo's minutes
 PRINTED_WIDTH = 140
 
 

@@ -13,7 +13,7 @@ from lesson_room import SENTENCES, finish
 from cartridges import build as build_module
 from cartridges import curriculum, self_study
 from cartridges import start as start_module
-from cartridges.build import BuildReport, BuildSettings, Built, CartridgeBuilder, split
+from cartridges.build import BuildReport, BuildSettings, Built, CartridgeBuilder
 from cartridges.conversations import Conversation, Studied, read_conversations
 from cartridges.distil import DistilSettings
 from cartridges.effort import Effort, settings_for
@@ -261,25 +261,6 @@ def test_a_conversation_that_the_corpus_does_not_explain_is_dropped(
     studied = [x.conversation for x in lessons if x.conversation.question.startswith("Who is")]
     assert 0 < len(studied) < 20
     assert all(conversation.gain >= 0.0 for conversation in studied)
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 8, 40])
-@pytest.mark.parametrize("written", [0, 1])
-def test_lessons_are_held_out_or_trained_on_never_both(count: int, written: int) -> None:
-    kinds = ("recitation", "question")
-    lessons = [
-        Lesson(Conversation(i, "?", "", 0.0, kinds[i % 2 or written]), Turn((), ()), torch.empty(0))
-        for i in range(count)
-    ]
-    train, held_out = split(lessons, SETTINGS)
-    assert held_out
-    assert train
-    if count > 1:
-        both = sorted([*train, *held_out], key=lambda lesson: lesson.conversation.sentence)
-        assert [id(x) for x in both] == [id(x) for x in lessons]
-    if count == 40:
-        assert len(held_out) == 6
-        assert {x.conversation.kind for x in held_out} == {"question"}
 
 
 @pytest.mark.parametrize("sentences", [[], ["Short."], ["x = 1", "y = 2"]])
