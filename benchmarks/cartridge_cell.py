@@ -246,4 +246,4 @@ class Cell:
 
 
 def _listed(found: Sequence[Losses]) -> list[list[float]]:
-    return [[loss.kl, loss.nll, loss.tokens] for loss in found]
+    return [[round(loss.kl, 4), round(loss.nll, 4), loss.tokens] for loss in found]

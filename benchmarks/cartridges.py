@@ -3,12 +3,14 @@
 `python -m benchmarks.cartridges --data .work/data --questions FOLDER` does the cells of the grid that
 were not done before, each a corpus, a seed and a length, and writes `results/cartridges.json` with
 intervals and pictures. `--only` does the cells of some corpora and writes nothing: two such runs may go
-side by side. Serving, refreshing and what unrelated questions suffer are measured by
-`benchmarks.cartridge_serving` and `benchmarks.cartridge_upkeep`, whose figures are taken over.
+side by side. `--go-on` takes the cells in `results/cartridge_cells` for done. Serving, refreshing and
+what unrelated questions suffer are measured by `benchmarks.cartridge_serving` and
+`benchmarks.cartridge_upkeep`, whose figures are taken over.
 """
 
 import argparse
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +30,7 @@ from engine.model import LanguageModel
 from engine.prefix import save_prefix
 from engine.prompts import Prompter
 
+CELLS = RESULTS / "cartridge_cells"
 CORPORA = ("handbook", "essay", "python", "nq")
 CONTEXT = 1541  # tokens of the context that each text fills
 LARGER = 4101
@@ -103,11 +106,20 @@ def read_rows(folder: Path) -> Iterator[dict[str, object]]:
             yield json.loads(line)
 
 
+def copy_cells(source: Path, target: Path) -> None:
+    """Cells that the target lacks."""
+    target.mkdir(exist_ok=True)
+    for path in source.glob("*.jsonl"):
+        if not (target / path.name).exists():
+            shutil.copy(path, target)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.cartridges", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--questions", type=Path, help="folder of the question sets, for nq")
     parser.add_argument("--only", help="corpora whose cells are done; nothing is written")
+    parser.add_argument("--go-on", action="store_true", help="with the cells of the results")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--most", type=int, default=0, help="cells done at most; 0: all")
     parser.add_argument("--threads", type=int, default=1)
@@ -115,10 +127,13 @@ def main() -> None:
     corpora = given.only.split(",") if given.only else CORPORA
     folder = given.data / "bench" / "cartridges"
     folder.mkdir(parents=True, exist_ok=True)
+    if given.go_on:
+        copy_cells(CELLS, folder)
     keys = plan(corpora, given.seeds)
     run(given, keys[: given.most] if given.most else keys, folder)
     if given.only:
         return
+    copy_cells(folder, CELLS)
     rows = summarise(list(read_rows(folder)))
     draw(rows, RESULTS)
     print(write_result("cartridges", rows, headline(rows)))
