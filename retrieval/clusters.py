@@ -1,12 +1,13 @@
 """Groups of like sentences, and which of a group's sentences speak best for it."""
 
-import heapq
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
+
+from retrieval.coverage import FacilityLocation, choose
 
 
 def cluster(vectors: NDArray[np.float32], count: int, seed: int = 0) -> NDArray[np.int64]:
@@ -29,27 +30,7 @@ def condense(
     costs: NDArray[np.int32],
     budget: int,
 ) -> Sequence[int]:
-    """Rows that cover the weighted rest best for their cost: budgeted facility location.
-
-    Maximises sum_i weights[i] * max_j in chosen cos(i, j) by lazy greedy on gain per token (Lin &
-    Bilmes 2011); negative cosines count as 0. `costs` and `budget` are tokens. Returns rows in the
-    order they were chosen.
+    """Rows that cover the weighted rest best for their cost (`coverage.FacilityLocation`), in the order
+    they are chosen. `costs` and `budget` are tokens.
     """
-    likeness = np.clip(vectors @ vectors.T, 0.0, None)
-    covered = np.zeros(len(vectors), dtype=np.float32)
-    chosen: list[int] = []
-    heap = [(-np.inf, row) for row in range(len(vectors)) if costs[row] <= budget]
-    while heap:
-        _, row = heapq.heappop(heap)
-        if costs[row] > budget:
-            continue
-        gain = float(weights @ np.maximum(likeness[row] - covered, 0.0)) / max(1, int(costs[row]))
-        if heap and -heap[0][0] > gain:  # the bound was stale: put it back where it belongs
-            heapq.heappush(heap, (-gain, row))
-            continue
-        if gain <= 0.0:
-            break
-        chosen.append(row)
-        budget -= int(costs[row])
-        covered = np.maximum(covered, likeness[row])
-    return chosen
+    return choose(FacilityLocation(vectors, weights), costs, budget)
