@@ -25,7 +25,7 @@ from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from retrieval.clusters import cluster
-from retrieval.coverage import FacilityLocation, TermCoverage, Together, choose
+from retrieval.extract import FacilityLocation, TermCoverage, Together, choose
 
 SHARES = (0.05, 0.1, 0.2)
 

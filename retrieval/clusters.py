@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from retrieval.coverage import FacilityLocation, choose
+from retrieval.extract import FacilityLocation, choose
 
 
 def cluster(vectors: NDArray[np.float32], count: int, seed: int = 0) -> NDArray[np.int64]:
@@ -30,7 +30,7 @@ def condense(
     costs: NDArray[np.int32],
     budget: int,
 ) -> Sequence[int]:
-    """Rows that cover the weighted rest best for their cost (`coverage.FacilityLocation`), in the order
+    """Rows that cover the weighted rest best for their cost (`extract.FacilityLocation`), in the order
     they are chosen. `costs` and `budget` are tokens.
     """
     return choose(FacilityLocation(vectors, weights), costs, budget)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from retrieval.coverage import (
+from retrieval.extract import (
     FacilityLocation,
     Objective,
     TermCoverage,
