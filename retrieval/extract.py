@@ -1,9 +1,9 @@
 """An extract: sentences that together say the most for their tokens.
 
-Budgeted submodular cover (Lin & Bilmes 2011). A choice says much where every sentence of the text is near
-a chosen one (facility location over embeddings), and where the terms that the text keeps coming back to
-are in it. On annotated reviews the two together cover more of what people wrote about than either
-(benchmarks/crag).
+Budgeted submodular cover (Lin & Bilmes 2011). A choice says much where every sentence of the text is
+near a chosen one (facility location over embeddings), and where the terms that the text keeps coming
+back to are in it. On annotated reviews the two together cover more of what people wrote about than
+either (benchmarks/crag).
 """
 
 import heapq
