@@ -8,9 +8,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.extract import extract
 from retrieval.lines import Line
 from retrieval.sentences import Span
 from retrieval.window_index import WindowRecord
+
+LINE_TOKENS = 3  # of a context, beside a sentence's own: its dash and its end
+_MOST_EXTRACTS = 16  # budgets whose extract is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class CorpusIndex:
         self.sentences_of_windows = _ranges([len(p.record.spans) for p in placed])
         self.keys = [p.record.keys for p in placed]  # one a window, mapped from its file
         self.vectors: NDArray[np.float32] = _join([p.record.vectors for p in placed], 1)
+        self._extracts: dict[int, tuple[int, ...]] = {}  # by their budget in tokens
         faiss.omp_set_num_threads(1)  # one search is faster on one thread than on contended ones
         self._dense = faiss.IndexFlatIP(max(1, self.vectors.shape[-1]))
         if len(self.vectors):
@@ -89,6 +94,18 @@ class CorpusIndex:
 
     def span(self, sentence: int) -> Span:
         return Span(int(self.spans[sentence, 0]), int(self.spans[sentence, 1]))
+
+    def extract(self, budget: int) -> tuple[int, ...]:
+        """Sentences that speak for the whole corpus, in the order they were chosen; their tokens, and
+        what a line costs beside them, fit the budget. Made when it is first asked for.
+        """
+        if budget not in self._extracts:
+            texts = [self.text(sentence) for sentence in range(len(self))]
+            costs = (self.token_counts + LINE_TOKENS).astype(np.int32)
+            if len(self._extracts) >= _MOST_EXTRACTS:
+                self._extracts.clear()
+            self._extracts[budget] = tuple(extract(self.vectors, texts, costs, budget))
+        return self._extracts[budget]
 
     def search(
         self, vector: NDArray[np.float32], most: int

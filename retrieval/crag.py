@@ -73,6 +73,27 @@ def retrieve(
     return Findings(evidence, ranking, lines)
 
 
+def overview(
+    embedder: Embedder,
+    index: CorpusIndex,
+    question: str,
+    settings: CragSettings,
+    cost: Callable[[int], int],
+) -> Findings:
+    """Evidence for a question about the whole: an extract of the corpus, whatever the question says."""
+    rows = index.extract(settings.evidence)
+    cosines = index.vectors[list(rows)] @ embedder.embed_question(question)
+    left, evidence = settings.evidence, list[Candidate]()
+    for row, cosine in zip(rows, cosines, strict=True):
+        tokens = cost(row)
+        if tokens <= left:
+            evidence.append(Candidate(row, float(cosine), tokens))
+            left -= tokens
+    ranking = sorted(evidence, key=lambda one: -one.score)
+    lines = {one.sentence: index.line(one.sentence) for one in evidence}
+    return Findings(in_document_order(evidence), ranking, lines)
+
+
 def _shares(
     labels: NDArray[np.int64], weights: NDArray[np.float32], budget: int
 ) -> list[tuple[int, int]]:

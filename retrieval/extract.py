@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
+BLOCK = 2048
+"""Rows chosen from at once: their likeness to each other is a matrix."""
+
 
 class Objective(Protocol):
     """A monotone submodular function of the rows taken so far."""
@@ -94,6 +97,33 @@ def count_terms(texts: Sequence[str]) -> csr_matrix:
     except ValueError:  # nothing but stop words, or no term twice
         return csr_matrix((len(texts), 0))
     return counted
+
+
+def extract(
+    vectors: NDArray[np.float32], texts: Sequence[str], costs: NDArray[np.int32], budget: int
+) -> list[int]:
+    """Rows that speak for all, in the order they are chosen, their costs within the budget.
+
+    More than `BLOCK` rows are chosen from block by block, and then from what the blocks chose (GreeDi;
+    Mirzasoleiman et al. 2013).
+    """
+
+    def best(rows: Sequence[int]) -> list[int]:
+        taken = np.array(rows, dtype=np.int64)
+        parts = Together(
+            FacilityLocation(vectors[taken], np.ones(len(rows), np.float32)),
+            TermCoverage([texts[row] for row in rows]),
+        )
+        return [rows[i] for i in choose(parts, costs[taken], budget)]
+
+    rows: Sequence[int] = range(len(texts))
+    while len(rows) > BLOCK:
+        blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
+        fewer = sorted(row for block in blocks for row in best(block))
+        if len(fewer) == len(rows):  # the budget has room for nearly all
+            break
+        rows = fewer
+    return best(rows)
 
 
 def choose(objective: Objective, costs: NDArray[np.int32], budget: int) -> list[int]:

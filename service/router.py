@@ -5,22 +5,11 @@ corpus, a cartridge that recovers enough, a text that is short anyway, a clear d
 for the rest. What a rule passes over is kept as a fallback, so that nothing is left in silence.
 """
 
-import re
 from dataclasses import dataclass
 
 from cartridges.guard import Guard
+from retrieval.question_kind import asks_for_figure, asks_for_overview, names_nothing
 from service.answers import Decision, Fallback, Route
-
-_OVERVIEW = re.compile(
-    r"\b(summar\w+|overview|main (points|topics|ideas|themes)|in general|what is (this|the) "
-    r"(text|corpus|document|book|handbook) about|overall)\b",
-    re.IGNORECASE,
-)
-_EXACT = re.compile(
-    r"\b(how (many|much|long|far|old|often|tall|high|deep|wide|heavy)|what (year|date|time|number|"
-    r"percentage|amount|price|phone|size)|in (which|what) year|when|price|costs?|table|per ?cent)\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +94,8 @@ def obstacle(route: Route, facts: Facts) -> tuple[str, str] | None:
 def _rules(
     question: str, facts: Facts, policy: RoutingPolicy, left: list[Fallback]
 ) -> tuple[Route, str, str]:
-    if facts.nearest < policy.off_topic:
+    is_overview = asks_for_overview(question)
+    if facts.nearest < policy.off_topic and not (is_overview and names_nothing(question)):
         return (
             Route.NONE,
             "OFF_TOPIC",
@@ -129,8 +119,8 @@ def _rules(
         )
     if blocked := obstacle(Route.FULL_CONTEXT, facts):
         left.append(Fallback(Route.FULL_CONTEXT, *blocked))
-    if _OVERVIEW.search(question):
-        return Route.CRAG, "OVERVIEW", "the question is about the whole; clusters cover it"
+    if is_overview:
+        return Route.CRAG, "OVERVIEW", "the question is about the whole; an extract covers it"
     if facts.nearest >= policy.clear_hit:
         return (
             Route.CRAG,
@@ -158,7 +148,7 @@ def _weakness(
             f"the question is too far from the corpus (cosine {facts.nearest:.2f}); above "
             f"{guard.threshold:.2f} at most {guard.alpha:.0%} of unrelated questions are let in",
         )
-    if _EXACT.search(question):
+    if asks_for_figure(question):
         return (
             "EXACT_FIGURES",
             "the question asks for a figure or a table, which cartridges lose first; the text is read",

@@ -16,6 +16,7 @@ from retrieval.crag import CragSettings
 from retrieval.infini_retri import ReadingSettings
 from retrieval.lines import Effort, Findings, Line
 from retrieval.packing import Candidate
+from retrieval.question_kind import asks_for_overview
 from retrieval.readers import Readers
 from service.answers import Route
 from service.library import ResidentCorpus
@@ -106,7 +107,8 @@ class Routes:
 
     def _crag(self, corpus: ResidentCorpus, question: str, budget: Budget) -> PreparedContext:
         settings = replace(self._clustering, evidence=budget.evidence)
-        found = crag.retrieve(
+        find = crag.overview if asks_for_overview(question) else crag.retrieve
+        found = find(
             self._embedder,
             corpus.index,
             question,

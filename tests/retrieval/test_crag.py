@@ -7,7 +7,7 @@ import pytest
 
 from engine.model import LanguageModel
 from retrieval.corpus_index import CorpusIndex, Document, Placement
-from retrieval.crag import CragSettings, retrieve
+from retrieval.crag import CragSettings, overview, retrieve
 from retrieval.heads import retrieval_heads
 from retrieval.packing import Candidate
 from retrieval.window_index import WindowReader
@@ -94,3 +94,28 @@ def test_an_empty_corpus_has_no_evidence() -> None:
 def test_settings_that_ask_for_nothing_are_refused(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         CragSettings(**{field: 0})
+
+
+@pytest.mark.parametrize("budget", [1, 40, 120, 256, 100_000])
+def test_an_overview_tells_many_things_within_its_budget(
+    embedder: Any, index: CorpusIndex, budget: int
+) -> None:
+    settings = CragSettings(evidence=budget)
+
+    def cost(sentence: int) -> int:
+        return int(index.token_counts[sentence]) + 3
+
+    found = overview(embedder, index, "Summarise the text.", settings, cost)
+    numbers = [one.sentence for one in found.evidence]
+    assert numbers == sorted(set(numbers))
+    assert sum(one.tokens for one in found.evidence) <= budget
+    assert set(found.lines) == set(numbers)
+    assert [one.score for one in found.ranking] == sorted(
+        (one.score for one in found.evidence), reverse=True
+    )
+    if budget == 256:
+        told = index.vectors[numbers]
+        by_extract = (index.vectors @ told.T).max(axis=1).mean()
+        nearest, _ = index.search(embedder.embed_question("Summarise the text."), len(numbers))
+        by_search = (index.vectors @ index.vectors[nearest].T).max(axis=1).mean()
+        assert by_extract > by_search + 0.05

@@ -85,6 +85,22 @@ def test_a_question_about_the_whole_is_known_by_its_words(question: str) -> None
     assert decide(replace(LONG, nearest=0.7), question).reason == "OVERVIEW"
 
 
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [
+        ("Summarise the text.", "OVERVIEW"),
+        ("Please give me a short overview of the whole document.", "OVERVIEW"),
+        ("What are the main points?", "OVERVIEW"),
+        ("Summarise the history of Rome.", "OFF_TOPIC"),
+        ("Who won the cup?", "OFF_TOPIC"),
+    ],
+)
+def test_a_question_about_the_whole_that_names_nothing_is_near_to_no_sentence_and_on_topic(
+    question: str, reason: str
+) -> None:
+    assert decide(replace(LONG, nearest=0.1), question).reason == reason
+
+
 def test_a_short_text_that_does_not_fit_the_callers_budget_is_searched() -> None:
     decision = decide(replace(LONG, corpus_tokens=300, room=200))
     assert decision.route is Route.INFINI_RETRI

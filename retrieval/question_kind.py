@@ -1,0 +1,36 @@
+"""What kind of thing a question asks for, by its words: the whole, or an exact figure."""
+
+import re
+
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+_OVERVIEW = re.compile(
+    r"\b(summar\w+|overview|main (points|topics|ideas|themes)|in general|what is (this|the) "
+    r"(text|corpus|document|book|handbook) about|overall)\b",
+    re.IGNORECASE,
+)
+_FIGURE = re.compile(
+    r"\b(how (many|much|long|far|old|often|tall|high|deep|wide|heavy)|what (year|date|time|number|"
+    r"percentage|amount|price|phone|size)|in (which|what) year|when|price|costs?|table|per ?cent)\b",
+    re.IGNORECASE,
+)
+_FILLER = re.compile(
+    r"(texts?|corpus|documents?|books?|handbook|files?|contents?|whole|give|tell|write|make|list|please|"
+    r"short|brief(ly)?|words?|sentences?)"
+)
+
+
+def asks_for_overview(question: str) -> bool:
+    """Whether it is about the whole rather than about one place."""
+    return bool(_OVERVIEW.search(question))
+
+
+def names_nothing(question: str) -> bool:
+    """Whether an overview is asked of nothing in particular, so that no sentence can be near to it."""
+    words = re.findall(r"[^\W\d_]+", _OVERVIEW.sub(" ", question).lower())
+    return all(word in ENGLISH_STOP_WORDS or _FILLER.fullmatch(word) for word in words)
+
+
+def asks_for_figure(question: str) -> bool:
+    """Whether a number, a date or a table is wanted."""
+    return bool(_FIGURE.search(question))
