@@ -8,8 +8,10 @@ from cartridges.lessons import Lesson
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Lessons to train on, those that quality is measured on, and those that choose a checkpoint: the
-    measured ones with as many quotations, for a dozen questions that a model wrote are noise.
+    """Lessons to train on, those that quality is measured on, and those that choose a checkpoint.
+
+    A dozen questions that a model wrote are noise, so as many quotations choose beside them. These are
+    trained on: a text has few sentences, and what is held out of it cannot be asked of the prefix.
     """
 
     train: tuple[Lesson, ...]
@@ -26,10 +28,10 @@ def split(lessons: Sequence[Lesson], share: float, least: int) -> Split:
     quoted = [i for i, lesson in enumerate(lessons) if lesson.conversation.is_quoted]
     is_written = len(written) >= 2 * least
     measured = _every(written if is_written else range(len(lessons)), wanted)
-    chosen = measured | (_every(quoted, len(measured)) if is_written else set())
-    train = [lesson for i, lesson in enumerate(lessons) if i not in chosen]
+    judging = measured | (_every(quoted, len(measured)) if is_written else set())
+    train = [lesson for i, lesson in enumerate(lessons) if i not in measured]
     held_out = [lessons[i] for i in sorted(measured)] or train[:1]
-    judges = [lessons[i] for i in sorted(chosen)] or held_out
+    judges = [lessons[i] for i in sorted(judging)] or held_out
     return Split(tuple(train), tuple(held_out), tuple(judges))
 
 
