@@ -52,7 +52,7 @@ def store_cartridge(
 ) -> Manifest:
     """Writes a cartridge beside its place, forces it to the disk, then renames it in.
 
-    A folder that already stands at the place is replaced.
+    A folder that already stands at the place is replaced: see `check_place` where others name it.
     """
     staging = folder.with_name(f".{folder.name}.staging-{os.getpid()}")
     shutil.rmtree(staging, ignore_errors=True)
@@ -82,6 +82,21 @@ def store_cartridge(
     _force(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
     return manifest
+
+
+def check_place(folder: Path) -> None:
+    """Refuses a place that a cartridge must not replace.
+
+    Raises:
+        CartridgeError: CARTRIDGE_PLACE_TAKEN where it holds files that are no cartridge's.
+    """
+    if folder.exists() and not (folder / MANIFEST).exists():
+        if folder.is_dir() and not any(folder.iterdir()):
+            return
+        raise CartridgeError(
+            "CARTRIDGE_PLACE_TAKEN",
+            f"{folder.name} holds something else than a cartridge; name a folder that does not exist",
+        )
 
 
 def load_cartridge(folder: Path, model: LanguageModel, number: int = 0) -> Cartridge:

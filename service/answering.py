@@ -165,15 +165,14 @@ class MemoryAnswerer:
         try:
             cartridge = self._library.cartridge(corpus.id, record.id, record.tensor_digest, window)
         except CartridgeError as error:
-            reason = (
-                error.reason if error.reason == "CARTRIDGE_MODEL_MISMATCH" else "CARTRIDGE_DAMAGED"
-            )
-            return CartridgeFacts(record.id, problem=(reason, str(error))), None
+            return CartridgeFacts(record.id, problem=(error.reason, str(error))), None
         if problem := self._position_problem(question, cartridge):
             return CartridgeFacts(record.id, problem=problem), None
-        recovered = record.metrics.get("recovered", 0.0)
+        parts = cartridge.manifest.parts
+        measured = parts[cartridge.number].metrics or record.metrics
+        recovered = measured.get("recovered", 0.0)
         guard = Guard.of_metrics(record.metrics)
-        part = cartridge.number if len(cartridge.manifest.parts) > 1 else None
+        part = cartridge.number if len(parts) > 1 else None
         return CartridgeFacts(record.id, recovered, guard, part), cartridge
 
     def _position_problem(self, question: Question, cartridge: Cartridge) -> tuple[str, str] | None:

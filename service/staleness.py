@@ -16,8 +16,9 @@ class Staleness:
         self._catalogs = Catalogs(layout.catalogs)
 
     def __call__(self, record: CartridgeRecord) -> float:
-        """The share of the corpus' windows that are new to a stale cartridge, 0..1; 0 for any other, and
-        until the corpus is indexed as it stands.
+        """How far a stale cartridge and its corpus are apart: of the windows that either has, the share
+        that only one of them has, for what was removed is asserted still. 0..1; 0 for any other
+        cartridge, and until the corpus is indexed as it stands.
         """
         if record.state is not CartridgeState.STALE:
             return 0.0
@@ -29,5 +30,5 @@ class Staleness:
             manifest = read_manifest(self._layout.cartridge(record.corpus_id, record.id))
         except CartridgeError:
             return 1.0
-        windows, known = catalog.windows, manifest.windows
-        return sum(digest not in known for digest in windows) / max(1, len(windows))
+        there, known = set(catalog.windows), set(manifest.windows)
+        return len(there ^ known) / max(1, len(there | known))

@@ -16,6 +16,7 @@ from cartridges.refresh import Base, base_of
 from cartridges.store import BuiltPart, load_cartridge, load_studied, read_manifest, store_cartridge
 from engine.embedding import Embedder
 from engine.model import LanguageModel
+from engine.prompts import Prompter
 from service.config import Layout
 from service.errors import fail
 from service.library import ResidentCorpus
@@ -104,7 +105,9 @@ class Trainer:
     def _bases(
         self, corpus_id: str, base: str, resident: ResidentCorpus, parts: Sequence[CorpusPart]
     ) -> list[Base | None]:
-        """For every part what an earlier cartridge knows of it; nothing where it knows no window."""
+        """For every part what an earlier cartridge knows of it; nothing where it knows no window, or
+        where the part is shorter than its prefix.
+        """
         if not base:
             return [None for _ in parts]
         folder = self._layout.cartridge(corpus_id, base)
@@ -119,10 +122,14 @@ class Trainer:
         if not shared[number]:
             return None
         known = frozenset(manifest.parts[number].windows)
+        prefix = load_cartridge(folder, self._model, number).prefix
+        sentences = resident.sentences(part.sentences)
+        if len(Prompter(self._model).context_ids(sentences)) < prefix.length:
+            return None  # a text that shrank below its prefix: there is nothing to be moved to
         return base_of(
-            load_cartridge(folder, self._model, number).prefix,
+            prefix,
             load_studied(folder, manifest, number),
-            resident.sentences(part.sentences),
+            sentences,
             set(changed_sentences(resident, part, known)),
         )
 

@@ -254,7 +254,7 @@ def _state(cartridge: Cartridge) -> str:
     if cartridge.error:
         return f"{cartridge.state}: {cartridge.error.message}"
     if cartridge.changed_share:
-        return f"{cartridge.state}: {cartridge.changed_share:.0%} of the corpus is new to it"
+        return f"{cartridge.state}: {cartridge.changed_share:.0%} of the text is new to it or gone"
     return cartridge.state
 
 

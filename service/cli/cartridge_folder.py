@@ -91,8 +91,9 @@ def import_(
     """Make a cartridge of a PEFT adapter. It names no corpus, for an adapter does not."""
     with _refusals_told(as_json):
         from cartridges.peft_adapter import import_adapter
-        from cartridges.store import store_cartridge
+        from cartridges.store import check_place, store_cartridge
 
+        check_place(target)
         loaded = _load_model(model, data)
         part = import_adapter(adapter, loaded)
         store_cartridge(target, loaded, [part], "", {"imported": "peft"}, {})

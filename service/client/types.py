@@ -135,7 +135,7 @@ class Cartridge:
     metrics: Mapping[str, float]
     create_time: float
     error: ErrorReport | None
-    changed_share: float = 0.0  # of the corpus' windows, unknown to a stale cartridge
+    changed_share: float = 0.0  # of the windows: new to a stale cartridge, or gone
 
     def as_json(self) -> Json:
         """The cartridge as JSON values."""

@@ -16,6 +16,7 @@ from cartridges.match import truncate_prefix
 from cartridges.store import (
     MANIFEST,
     BuiltPart,
+    check_place,
     digest_of,
     load_cartridge,
     read_manifest,
@@ -283,3 +284,21 @@ def test_a_cartridge_stored_again_replaces_the_old_one(
 
     assert (loaded.manifest.corpus_digest, loaded.prefix.length) == ("new", 8)
     assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, TENSORS]
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_place_with_somebodys_files_is_refused(tmp_path: Path, is_file: bool) -> None:
+    place = tmp_path / "notes"
+    precious = place if is_file else place / "diary.txt"
+    precious.parent.mkdir(exist_ok=True)
+    precious.write_text("dear diary")
+    with pytest.raises(CartridgeError, match="does not exist") as caught:
+        check_place(place)
+    assert caught.value.reason == "CARTRIDGE_PLACE_TAKEN"
+
+
+def test_a_place_that_is_free_or_a_cartridges_is_taken(tmp_path: Path, folder: Path) -> None:
+    check_place(folder)
+    check_place(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    check_place(tmp_path / "empty")

@@ -89,6 +89,11 @@ def test_a_cartridge_goes_to_peft_and_back(
     back = run("import", tmp_path / "adapter", tmp_path / "c2", *named)
     assert back.exit_code == 0, back.stderr
 
+    onto = run("import", tmp_path / "adapter", tmp_path / "adapter", *named)
+    assert onto.exit_code == 1
+    assert "CARTRIDGE_PLACE_TAKEN" in onto.stderr
+    assert run("import", tmp_path / "adapter", tmp_path / "c3", *named).exit_code == 0
+
     loaded = LanguageModel.load(EngineConfig(tmp_path, str(model_folder), threads=1))
     prefix = load_cartridge(tmp_path / "c2", loaded).prefix
     assert (prefix.length, prefix.query_offset) == (12, 12)

@@ -157,7 +157,9 @@ def test_a_changed_corpus_turns_its_cartridge_stale_and_a_refresh_learns_the_cha
     assert record.state is CartridgeState.STALE
     resident = room.resident()
     new = set(resident.windows) - old.windows
-    assert staleness(record) == len(new) / len(resident.windows) > 0
+    gone = old.windows - set(resident.windows)
+    assert gone
+    assert staleness(record) == len(new | gone) / len(old.windows | new) > 0
     (part,) = cut_parts(resident, 100_000)
     changed = changed_sentences(resident, part, old.windows)
     assert {resident.window_of(i) for i in changed} == new
