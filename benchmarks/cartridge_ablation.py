@@ -78,7 +78,7 @@ def next_token(read: Study, trial: Trial) -> KVPrefix:
 def trials(read: Study, wide: Study) -> dict[str, Callable[[], Trial]]:
     """The rows by name, each made when its turn comes. `wide` was studied with all kinds."""
     settings = replace(read.settings.distil, steps=STEPS, patience=0)
-    general = general_lessons(read.model, load_questions()[:12])
+    general = general_lessons(read.model, load_questions()[: settings.general_count])
     cell = Cell(read, P)
 
     def matched(lessons: Sequence[Lesson], steps: int) -> KVPrefix:

@@ -1,6 +1,5 @@
 """One cell of the grid: a corpus, a seed and a length, and every way to make a prefix of it."""
 
-import math
 import random
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -153,8 +152,7 @@ class Cell:
         """One run to its end, with the schedule of its length."""
         study = self.study
         settings = replace(study.settings.distil, steps=steps, patience=0, seed=study.seed)
-        count = math.ceil(steps * settings.batch * settings.general)
-        general = general_lessons(study.model, load_questions()[:count])
+        general = general_lessons(study.model, load_questions()[: settings.general_count])
         began = time.perf_counter()
         prefix = finish(
             distil(study.model, start, study.train, study.parts.judges, settings, general=general)

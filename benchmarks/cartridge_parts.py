@@ -7,7 +7,6 @@ before, and writes `results/cartridge_parts.json`.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from benchmarks.prefix_rows import (
     retriever,
 )
 from benchmarks.record import write_result
-from benchmarks.study_corpora import PeoplesQuestion
+from benchmarks.study_corpora import PeoplesQuestion, read_natural_questions
 from cartridges.build import Built, CartridgeBuilder
 from cartridges.effort import Effort, settings_for
 from cartridges.lessons import Lesson
@@ -52,18 +51,15 @@ class Part:
 
 def read_parts(folder: Path, prompter: Prompter) -> list[Part]:
     """Parts as equal as passages allow."""
-    lines = (folder / "nq_open_passages.jsonl").read_text(encoding="utf-8").splitlines()
     wanted = -(-TOKENS // PART_TOKENS)
     parts: list[Part] = []
     sentences, asked, used = list[str](), list[PeoplesQuestion](), 0
-    for row in map(json.loads, lines):
-        text = f"{row['title']}: {row['passage']}"
+    for text, question in read_natural_questions(folder):
         found = [span.of(text) for span in split_sentences(text)]
         used += sum(len(prompter.line_ids(sentence)) for sentence in found)
         sentences += found
-        accept = tuple(answer.lower() for answer in row["answers"])
-        if any(answer in text.lower() for answer in accept):
-            asked.append(PeoplesQuestion(f"{row['question']}?", row["answers"][0], accept))
+        if any(answer in text.lower() for answer in question.accept):
+            asked.append(question)
         if used >= TOKENS / wanted:
             parts.append(Part(tuple(sentences), tuple(asked[:ASKED])))
             sentences, asked, used = [], [], 0

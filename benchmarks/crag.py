@@ -24,8 +24,8 @@ from engine.config import EngineConfig
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prompts import Prompter
-from retrieval.clusters import cluster
-from retrieval.extract import FacilityLocation, TermCoverage, Together, choose
+from retrieval.clusters import cluster, condense
+from retrieval.extract import TermCoverage, choose, extract
 
 SHARES = (0.05, 0.1, 0.2)
 
@@ -92,8 +92,8 @@ def _by_centroid(product: Product, count: int, most: int) -> list[int]:
     return [queue[i] for i in range(longest) for queue in queues if i < len(queue)]
 
 
-def near(product: Product, budget: int) -> list[int]:
-    return choose(FacilityLocation(product.vectors, product.evenly), product.costs, budget)
+def near(product: Product, budget: int) -> Sequence[int]:
+    return condense(product.vectors, product.evenly, product.costs, budget)
 
 
 def terms(product: Product, budget: int) -> list[int]:
@@ -101,11 +101,7 @@ def terms(product: Product, budget: int) -> list[int]:
 
 
 def both(product: Product, budget: int) -> list[int]:
-    parts = Together(
-        FacilityLocation(product.vectors, product.evenly),
-        TermCoverage([remark.text for remark in product.remarks]),
-    )
-    return choose(parts, product.costs, budget)
+    return extract(product.vectors, [x.text for x in product.remarks], product.costs, budget)
 
 
 SELECTIONS: dict[str, Selection] = {

@@ -1,6 +1,7 @@
 """Texts of different kinds to build cartridges for, each with questions by people and their answers."""
 
 import importlib
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -97,12 +98,16 @@ def _natural_questions(folder: Path | None) -> tuple[str, list[PeoplesQuestion]]
     """Passages of an encyclopedia on as many subjects, with what people asked a search engine."""
     if folder is None:
         raise ValueError("nq: give --questions, the folder of the question sets")
-    lines = (folder / "nq_open_passages.jsonl").read_text(encoding="utf-8").splitlines()[:40]
-    rows = [json.loads(line) for line in lines]
-    text = "\n\n".join(f"{row['title']}: {row['passage']}" for row in rows)
-    return text, [
-        PeoplesQuestion(
-            f"{row['question']}?", row["answers"][0], tuple(a.lower() for a in row["answers"])
+    asked = list(itertools.islice(read_natural_questions(folder), 40))
+    return "\n\n".join(passage for passage, _ in asked), [question for _, question in asked]
+
+
+def read_natural_questions(folder: Path) -> Iterator[tuple[str, PeoplesQuestion]]:
+    """Every passage behind its title, with the question that it answers."""
+    lines = (folder / "nq_open_passages.jsonl").read_text(encoding="utf-8").splitlines()
+    for row in map(json.loads, lines):
+        accept = tuple(answer.lower() for answer in row["answers"])
+        yield (
+            f"{row['title']}: {row['passage']}",
+            PeoplesQuestion(f"{row['question']}?", row["answers"][0], accept),
         )
-        for row in rows
-    ]

@@ -144,14 +144,11 @@ class CartridgeBuilder:
         last = Checkpoint.load(path, self.model.device)
         if settings.steps == 0:
             return start, None
-        questions = load_questions()[
-            : math.ceil(settings.steps * settings.batch * settings.general)
-        ]
         pace = Pace(self._watch, self.settings.seconds, settings.steps, last.step if last else 0)
         training = distil(
             self.model, start, train, judges.lessons, settings, last,
             pace.steps_in_time,
-            general_lessons(self.model, questions) if questions else (),
+            general_lessons(self.model, load_questions()[: settings.general_count]),
         )  # fmt: skip
         try:
             while True:

@@ -2,8 +2,8 @@
 
 Keys and values are trained in deviations of what they are, in float32, so that one rate fits all layers.
 From a closed-form start the gentle way wins: full-vocabulary KL, a rate of some hundredths of a
-deviation (a tenth destroys the start), clipping, a frozen sink row, and the best checkpoint by held-out
-KL, with the start as the one to beat.
+deviation (a tenth destroys the start), clipping, a frozen sink row, and the best checkpoint by the KL on
+lessons that judge, with the start as the one to beat.
 """
 
 import math
@@ -43,6 +43,11 @@ class DistilSettings:
     general: float = 0.03
     seed: int = 0
 
+    @property
+    def general_count(self) -> int:
+        """How many general conversations the steps have room for."""
+        return math.ceil(self.steps * self.batch * self.general)
+
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
@@ -67,9 +72,14 @@ def distil(
     """Trains `start`; yields after every step, returns the best prefix seen.
 
     `steps_in_time` tells, from the steps done, how many there is time for: fewer than the settings'
-    make the rate fall sooner. Where they decide, a checkpoint resumes to the same result as an unbroken
-    run: the order of conversations depends on the step alone.
+    make the rate fall sooner. Where the settings decide, a checkpoint resumes to the same result as an
+    unbroken run: the order of conversations depends on the step alone.
     """
+
+    def judged(prefix: KVPrefix) -> float:
+        with model.mixed_precision():
+            return mean_kl(model, held_out, prefix)
+
     student = Student(start.to(model.device, torch.float32), settings, model.dtype)
     optimizer = torch.optim.Adam([student.change], lr=settings.rate)
     if resumed:
@@ -79,8 +89,7 @@ def distil(
     else:
         first, best, stale = 0, student.change.detach().clone(), 0
         curve = torch.empty(0, 3, dtype=torch.float64)
-        with model.mixed_precision():
-            best_kl = mean_kl(model, held_out, start)
+        best_kl = judged(start)
     for step in range(first, settings.steps):
         end = min(settings.steps, steps_in_time(step))
         if step >= end or (settings.patience and stale >= settings.patience):
@@ -93,8 +102,7 @@ def distil(
         optimizer.step()
         measured = None
         if (step + 1) % settings.evaluate == 0 or step + 1 == end:
-            with model.mixed_precision():
-                measured = mean_kl(model, held_out, student.prefix(student.change.detach()))
+            measured = judged(student.prefix(student.change.detach()))
             stale += 1
             if measured < best_kl:
                 best, best_kl, stale = student.change.detach().clone(), measured, 0

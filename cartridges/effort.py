@@ -1,4 +1,4 @@
-"""How much work a cartridge is worth: three recipes, from seconds to an hour."""
+"""How much work a cartridge is worth: three recipes, from minutes to an hour."""
 
 from dataclasses import replace
 from enum import StrEnum
@@ -13,7 +13,7 @@ FAST_SECONDS = 540.0  # what is left of ten minutes goes to measuring
 
 
 class Effort(StrEnum):
-    """`instant` fits a closed form on quotations and takes thirty steps from it, in about a minute;
+    """`instant` fits a closed form on quotations and takes thirty steps from it;
     `fast` studies and distils within `FAST_SECONDS` a part; `thorough` studies with every kind of
     request and distils until it stops getting better.
     """

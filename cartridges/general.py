@@ -32,6 +32,8 @@ def general_lessons(
     model: LanguageModel, questions: Sequence[str], batch: int = 32
 ) -> list[Lesson]:
     """The model's own greedy answers and its states for them; the student is asked behind a prefix."""
+    if not questions:
+        return []
     prompter = Prompter(model)
     bare = [tuple(prompter.bare_ids(question)) for question in questions]
     params = SamplingParams(max_tokens=ANSWER_TOKENS)

@@ -90,9 +90,8 @@ def check_place(folder: Path) -> None:
     Raises:
         CartridgeError: CARTRIDGE_PLACE_TAKEN where it holds files that are no cartridge's.
     """
-    if folder.exists() and not (folder / MANIFEST).exists():
-        if folder.is_dir() and not any(folder.iterdir()):
-            return
+    is_empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not is_empty and not (folder / MANIFEST).exists():
         raise CartridgeError(
             "CARTRIDGE_PLACE_TAKEN",
             f"{folder.name} holds something else than a cartridge; name a folder that does not exist",

@@ -1,7 +1,7 @@
 """A corpus ready to be searched: documents, sentences, FAISS vectors and stored attention keys."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import faiss
@@ -13,7 +13,6 @@ from retrieval.lines import Line
 from retrieval.sentences import Span
 from retrieval.window_index import WindowRecord
 
-LINE_TOKENS = 3  # of a context, beside a sentence's own: its dash and its end
 _MOST_EXTRACTS = 16  # budgets whose extract is kept
 
 
@@ -95,13 +94,13 @@ class CorpusIndex:
     def span(self, sentence: int) -> Span:
         return Span(int(self.spans[sentence, 0]), int(self.spans[sentence, 1]))
 
-    def extract(self, budget: int) -> tuple[int, ...]:
-        """Sentences that speak for the whole corpus, in the order they were chosen; their tokens, and
-        what a line costs beside them, fit the budget. Made when it is first asked for.
+    def extract(self, budget: int, cost: Callable[[int], int]) -> tuple[int, ...]:
+        """Sentences that speak for the whole corpus, in the order they were chosen; what they cost in
+        tokens fits the budget. Made when it is first asked for, and kept under the budget alone.
         """
         if budget not in self._extracts:
             texts = [self.text(sentence) for sentence in range(len(self))]
-            costs = (self.token_counts + LINE_TOKENS).astype(np.int32)
+            costs = np.array([cost(sentence) for sentence in range(len(self))], dtype=np.int32)
             if len(self._extracts) >= _MOST_EXTRACTS:
                 self._extracts.clear()
             self._extracts[budget] = tuple(extract(self.vectors, texts, costs, budget))

@@ -81,14 +81,9 @@ def overview(
     cost: Callable[[int], int],
 ) -> Findings:
     """Evidence for a question about the whole: an extract of the corpus, whatever the question says."""
-    rows = index.extract(settings.evidence)
+    rows = index.extract(settings.evidence, cost)
     cosines = index.vectors[list(rows)] @ embedder.embed_question(question)
-    left, evidence = settings.evidence, list[Candidate]()
-    for row, cosine in zip(rows, cosines, strict=True):
-        tokens = cost(row)
-        if tokens <= left:
-            evidence.append(Candidate(row, float(cosine), tokens))
-            left -= tokens
+    evidence = [Candidate(r, float(c), cost(r)) for r, c in zip(rows, cosines, strict=True)]
     ranking = sorted(evidence, key=lambda one: -one.score)
     lines = {one.sentence: index.line(one.sentence) for one in evidence}
     return Findings(in_document_order(evidence), ranking, lines)

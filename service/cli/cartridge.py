@@ -67,7 +67,10 @@ def train(
         ),
     ] = "auto",  # type: ignore[assignment]
     effort: Annotated[
-        Effort, typer.Option("--effort", help="instant: seconds. fast: minutes. thorough: an hour.")
+        Effort,
+        typer.Option(
+            "--effort", help="instant: minutes. fast: under ten a part. thorough: an hour."
+        ),
     ] = Effort.fast,
     part_tokens: Annotated[
         int,

@@ -175,6 +175,20 @@ def test_a_changed_corpus_turns_its_cartridge_stale_and_a_refresh_learns_the_cha
     assert ready.id == "c-new"
 
 
+def test_a_refresh_of_a_text_that_shrank_below_its_prefix_is_a_build_afresh(
+    room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
+) -> None:
+    whole = replace(RECIPE, prefix_tokens=100_000)
+    _, old = train("c-old", settings=whole)
+    first = room.resident().sentences(room.resident().index.sentences_of_windows[0])
+    room.write("\n".join(first))
+    room.index()
+
+    _, manifest = train("c-new", settings=whole, base="c-old")
+    assert manifest.prefix_tokens < old.prefix_tokens
+    assert room.shelf.get("books", "c-new").state is CartridgeState.READY
+
+
 def test_a_refresh_from_a_damaged_cartridge_says_so(
     room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
 ) -> None:
