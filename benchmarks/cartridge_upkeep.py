@@ -20,7 +20,6 @@ from benchmarks.prefix_rows import answers_right, losses, recovered, teacher_los
 from benchmarks.record import write_result
 from benchmarks.study_corpora import PeoplesQuestion, read_corpus
 from cartridges.build import BuildSettings, Built, CartridgeBuilder
-from cartridges.conversations import Studied
 from cartridges.effort import Effort, settings_for
 from cartridges.general import general_lessons, load_questions
 from cartridges.guard import calibrate_guard
@@ -112,10 +111,7 @@ def measure(bench: Bench) -> tuple[list[dict[str, object]], dict[str, float | No
     next(steps)
     fresh, fresh_seconds = bench.build(bench.after, "fresh", settings)
     next(steps)
-    studied = [
-        Studied(lesson.conversation, bench.before[lesson.conversation.sentence])
-        for lesson in (*old.train, *old.held_out)
-    ]
+    studied = old.studied(bench.before)
     base = base_of(old.prefix, studied, bench.after, set(CHANGED))
     renewed, seconds = bench.build(bench.after, "refresh", settings, base)
     rows: list[dict[str, object]] = []

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from cartridges.checkpoint import Checkpoint
-from cartridges.costs import Pace, Stopwatch, accounts
+from cartridges.conversations import Studied
+from cartridges.costs import Pace, Stopwatch, accounts, break_even
 from cartridges.curriculum import Curriculum
 from cartridges.distil import DistilSettings, distil
 from cartridges.general import general_lessons, load_questions
@@ -20,6 +21,7 @@ from cartridges.match import MatchSettings, truncate_prefix
 from cartridges.progress import StageReport, relay
 from cartridges.quality import Yardstick, mean_kl, measure
 from cartridges.refresh import Base, balanced
+from cartridges.seeds import passage
 from cartridges.self_study import StudySettings
 from cartridges.split import split
 from cartridges.start import Starter
@@ -70,6 +72,14 @@ class Built:
     train: tuple[Lesson, ...]
     held_out: tuple[Lesson, ...]
 
+    def studied(self, sentences: Sequence[str]) -> tuple[Studied, ...]:
+        """What it was made from and measured by, as a refresh reads it; `sentences` are its text."""
+        return tuple(
+            Studied(talk, passage(talk.kind, sentences, talk.sentence), is_held_out)
+            for lessons, is_held_out in ((self.train, False), (self.held_out, True))
+            for talk in (lesson.conversation for lesson in lessons)
+        )
+
 
 # Where each stage begins and ends in the progress of a whole build.
 _STAGES = {
@@ -108,18 +118,19 @@ class CartridgeBuilder:
         reading = self._watch.seconds - began
         curriculum = self._curriculum()
         lessons = yield from self._staged(curriculum.lessons(context))
-        parts = split(lessons, self.settings.held_out, self.settings.least_held_out)
+        taught = self.base.taught if self.base else ()
+        parts = split(lessons, self.settings.held_out, self.settings.least_held_out, taught)
         scale = Yardstick.of(self.model, parts.held_out)
         judges = Yardstick.of(self.model, parts.judges)
         start, sizes = yield from self._staged(self._starter(context, judges).start(parts.train))
-        taught = balanced(parts.train, self.base.changed) if self.base else parts.train
-        prefix, trained = yield from self._distil(start, taught, judges)
+        train = balanced(parts.train, self.base.changed) if self.base else parts.train
+        prefix, trained = yield from self._distil(start, train, judges)
         metrics, in_int8 = self._measure(prefix, start, context, scale)
         metrics |= accounts(
             self.model, self.sentences, context.length, lessons, trained, reading,
             self._watch.seconds,
         )  # fmt: skip
-        metrics |= curriculum.account(lessons)
+        metrics |= break_even(metrics) | curriculum.account(lessons)
         metrics["compression"] = context.length / prefix.length
         yield self._report(StageReport("distil", 1.0, "built", metrics))
         curves = sizes | (_curves(trained, judges) if trained else {})

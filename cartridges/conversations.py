@@ -44,10 +44,13 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Studied:
-    """A conversation with the sentence that it is about, as a finished cartridge keeps it."""
+    """A conversation as a finished cartridge keeps it: with the text that it is about, and whether it
+    was kept from training to be measured by.
+    """
 
     conversation: Conversation
-    sentence: str
+    passage: str
+    is_held_out: bool = False
 
 
 def parse_completion(seed: Seed, sentence: int, text: str, source: str) -> Conversation | None:
@@ -125,7 +128,9 @@ def write_studied(path: Path, studied: Sequence[Studied]) -> None:
 def read_studied(path: Path) -> list[Studied]:
     """What `write_studied` wrote."""
     found = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
-    return [Studied(Conversation(**one["conversation"]), one["sentence"]) for one in found]
+    return [
+        Studied(**{**one, "conversation": Conversation(**one["conversation"])}) for one in found
+    ]
 
 
 def _whole_lines(path: Path) -> bytes:

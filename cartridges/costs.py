@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cartridges.checkpoint import Checkpoint
@@ -62,8 +62,8 @@ def accounts(
     reading: float,
     seconds: float,
 ) -> dict[str, float]:
-    """What a build of so many seconds cost, how evenly it studied, and after how many questions it has
-    paid; `reading` are the seconds that the whole text took to read.
+    """What a build of so many seconds cost and how evenly it studied; `reading` are the seconds that the
+    whole text took to read.
     """
     coverage = coverage_of([lesson.conversation for lesson in lessons], len(sentences))
     return {
@@ -75,7 +75,8 @@ def accounts(
         "teacher_tokens": float(teacher_tokens(context, lessons)),
         "student_tokens": float(trained.tokens if trained else 0),
         "build_seconds": seconds,
-        **break_even(model, sentences, reading, seconds),
+        "reading_seconds": reading,
+        "evidence_seconds": evidence_seconds(model, sentences),
     }
 
 
@@ -86,17 +87,19 @@ def teacher_tokens(context: int, lessons: Sequence[Lesson]) -> int:
     return context + 4 * sum(lesson.turn.length for lesson in lessons)
 
 
-def break_even(
-    model: LanguageModel, sentences: Sequence[str], reading: float, seconds: float
-) -> dict[str, float]:
-    """Questions after which a build of so many seconds has paid, against putting the whole text into
-    every prompt, which takes `reading` seconds, and against putting in `EVIDENCE_TOKENS` of it, which is
-    timed here. What a question and its answer take is the same for all.
-    """
+def evidence_seconds(model: LanguageModel, sentences: Sequence[str]) -> float:
+    """What `EVIDENCE_TOKENS` of the text in a prompt take to read, timed here."""
     began = time.perf_counter()
     model.prefill(Prompter(model).context_ids(sentences)[:EVIDENCE_TOKENS])
-    evidence = time.perf_counter() - began
+    return time.perf_counter() - began
+
+
+def break_even(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Questions after which a build has paid, against putting the whole text into every prompt and
+    against putting in `EVIDENCE_TOKENS` of it. What a question and its answer take is the same for all.
+    """
+    seconds = metrics["build_seconds"]
     return {
-        "break_even_full_context": seconds / reading,
-        "break_even_retrieval": seconds / evidence,
+        "break_even_full_context": seconds / metrics["reading_seconds"],
+        "break_even_retrieval": seconds / metrics["evidence_seconds"],
     }

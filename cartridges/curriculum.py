@@ -52,13 +52,8 @@ class Curriculum:
             return stored
         settings = self._settings
         studied = yield from self._study()
-        most = round(settings.quoted * len(self._about))
-        quoted = quotations(
-            self._sentences,
-            min(4 * (settings.conversations or settings.most), most),
-            settings.seed,
-            self._about,
-        )
+        count = settings.quotations_for(len(self._about))
+        quoted = quotations(self._sentences, count, settings.seed, self._about)
         found = distinct([*studied, *self._known, *quoted])
         if not found:
             raise CartridgeError(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from engine.errors import PrefixMismatchError
 from engine.prefix import KVPrefix, check_finite, load_tensors, save_tensors
 
 _NAMES = {"keys", "key_scales", "values", "value_scales"}
@@ -39,9 +40,19 @@ def load_int8(path: Path) -> KVPrefix:
     """Reads what `save_int8` wrote, as float32.
 
     Raises:
-        PrefixMismatchError: the file lacks tensors or metadata, or holds values that are not finite.
+        PrefixMismatchError: the file lacks tensors or metadata, or holds tensors of other types or
+            shapes than these, or values that are not finite.
     """
-    prefix = _restored(*load_tensors(path, _NAMES))
+    tensors, query_offset = load_tensors(path, _NAMES)
+    for name, along in (("keys", 2), ("values", 3)):
+        whole, scales = tensors[name], tensors[f"{name[:-1]}_scales"]
+        expected = [1 if i == along else size for i, size in enumerate(whole.shape)]
+        if whole.dtype is not torch.int8 or whole.dim() != 4 or list(scales.shape) != expected:
+            raise PrefixMismatchError(
+                f"{path.name} holds {name} of {whole.dtype} {tuple(whole.shape)} with scales of "
+                f"{tuple(scales.shape)}; build the cartridge again"
+            )
+    prefix = _restored(tensors, query_offset)
     check_finite(prefix, path)
     return prefix
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 
-FORMAT = 3
+FORMAT = 4
 INT8 = "int8"
 
 
@@ -35,6 +36,17 @@ class Part:
     studied_sha256: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # a point an evaluation
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where a field holds what it cannot."""
+        names = (self.file, self.sha256, self.studied, self.studied_sha256, *self.windows)
+        curves = (value for curve in self.curves.values() for value in curve)
+        if not (self.file and all(isinstance(name, str) for name in names)):
+            raise ValueError("names and digests are texts")
+        if not 1 <= self.prefix_tokens <= self.query_offset or not _are_numbers(self.frozen):
+            raise ValueError("a prefix has a row at least, and the question stands behind it")
+        if not _are_numbers(*self.metrics.values(), *curves):
+            raise ValueError("metrics and curves are numbers")
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> "Part":
@@ -73,6 +85,18 @@ class Manifest:
     parts: tuple[Part, ...]
     recipe: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where a field holds what it cannot."""
+        texts = (self.model_fingerprint, self.tokenizer_digest, self.dtype, self.corpus_digest)
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("fingerprints, digests and the dtype are texts")
+        if not all(isinstance(size, int) and size > 0 for size in self.shape):
+            raise ValueError("layers, KV heads and dim are above 0")
+        if not (isinstance(self.rope, Mapping) and isinstance(self.recipe, Mapping)):
+            raise ValueError("rope and recipe are mappings")
+        if not self.parts or not _are_numbers(*self.metrics.values()):
+            raise ValueError("there is a part at least, and metrics are numbers")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -117,8 +141,6 @@ class Manifest:
             found = fields["format"]
             if found == FORMAT:
                 parts = tuple(Part.from_fields(part) for part in fields["parts"])
-                if not parts:
-                    raise ValueError("a cartridge has a part at least")
                 return cls(**{**fields, "parts": parts})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CartridgeError(
@@ -131,12 +153,14 @@ class Manifest:
 
     def check_model(self, model: LanguageModel) -> None:
         """Raises CartridgeError CARTRIDGE_MODEL_MISMATCH where the cartridge is another model's."""
-        if self.model_fingerprint == model.fingerprint:
+        difference = self._difference(model)
+        if self.model_fingerprint == model.fingerprint and not difference:
             return
         raise CartridgeError(
             "CARTRIDGE_MODEL_MISMATCH",
             f"the cartridge was trained for model {self.model_fingerprint[:12]}, the server runs "
-            f"{model.fingerprint[:12]} ({self._difference(model)}); train it again or serve that model",
+            f"{model.fingerprint[:12]} ({difference or 'the same shape, other weights'}); train it "
+            "again or serve that model",
         )
 
     def _difference(self, model: LanguageModel) -> str:
@@ -147,4 +171,12 @@ class Manifest:
             return "the same shape, other rotary settings"
         if self.tokenizer_digest != model.tokenizer_digest:
             return "another tokenizer"
-        return "the same shape, other weights"
+        return ""
+
+
+def _are_numbers(*values: object) -> bool:
+    """Whether all are finite numbers, and no truth values."""
+    return all(
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        for value in values
+    )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from cartridges.conversations import Conversation, Studied
 from cartridges.lessons import Lesson
+from cartridges.seeds import passage
 from engine.prefix import KVPrefix
 
 REPLAY = 1.0  # share of the old conversations that are read again
@@ -21,12 +22,14 @@ class Base:
     """An earlier cartridge of the corpus: its prefix, and the numbers of the sentences that have changed
     since, of those there are now.
 
-    `known` are conversations about sentences that are still there, by their numbers now.
+    `known` are conversations about passages that are still there, by their numbers now, and `taught` the
+    questions of those that the prefix was trained on, which cannot measure what comes of it.
     """
 
     prefix: KVPrefix
     changed: tuple[int, ...]
     known: tuple[Conversation, ...]
+    taught: frozenset[str] = frozenset()
 
 
 def balanced(train: Sequence[Lesson], changed: Collection[int]) -> list[Lesson]:
@@ -46,14 +49,25 @@ def base_of(
     """What an old prefix and its conversations are worth for the sentences that there are now.
 
     `changed` are the numbers of sentences in windows that the old cartridge did not know. Conversations
-    about sentences that are gone or stand in such a window are dropped, and of the others a share is
-    replayed.
+    about passages that are gone, were changed or begin in such a window are dropped, and of the others a
+    share is replayed.
     """
-    places = {text: i for i, text in enumerate(sentences) if i not in changed}
+    kinds = {each.conversation.kind for each in studied}
+    places = {kind: _places(kind, sentences, changed) for kind in kinds}
     kept = [
-        replace(each.conversation, sentence=places[each.sentence], gain=0.0)
+        (replace(each.conversation, sentence=first, gain=0.0), each.is_held_out)
         for each in studied
-        if each.sentence in places
+        if (first := places[each.conversation.kind].get(each.passage)) is not None
     ]
     chosen = random.Random(seed).sample(kept, round(REPLAY * len(kept)))
-    return Base(prefix, tuple(sorted(changed)), tuple(chosen))
+    taught = frozenset(known.question for known, is_held_out in chosen if not is_held_out)
+    return Base(prefix, tuple(sorted(changed)), tuple(known for known, _ in chosen), taught)
+
+
+def _places(kind: str, sentences: Sequence[str], changed: Collection[int]) -> dict[str, int]:
+    """Where the passages of a kind begin, the first of equal ones."""
+    places: dict[str, int] = {}
+    for first in range(len(sentences)):
+        if first not in changed:
+            places.setdefault(passage(kind, sentences, first), first)
+    return places

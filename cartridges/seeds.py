@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 
 KINDS = ("question", "structuring", "summarization", "use_case", "creative")
@@ -46,6 +46,16 @@ class Seed:
     def stops(self) -> tuple[str, ...]:
         """What ends a completion behind `opening`: the model has gone on to a passage of its own."""
         return ("\n\n", "\nPassage:", f"\n{self.asks}:")
+
+
+def passage(kind: str, sentences: Sequence[str], first: int) -> str:
+    """The text that a conversation of a kind is about: one sentence where it only quotes."""
+    return " ".join(sentences[first : first + _spans().get(kind, 1)])
+
+
+@cache
+def _spans() -> dict[str, int]:
+    return {seed.name: seed.sentences for seed in load_seeds()}
 
 
 def load_seeds(names: Sequence[str] = KINDS) -> tuple[Seed, ...]:

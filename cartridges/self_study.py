@@ -37,7 +37,8 @@ class StudySettings:
     a_sentence: float = 1.0
     most: int = 256
     kinds: tuple[str, ...] = ("question",)
-    quoted: float = 2.0  # quotations a sentence; at most four times what may be studied
+    quoted: float = 2.0  # quotations a sentence, `most_quoted` at most
+    most_quoted: int = 1024
     gain: float = 0.1
     batch: int = 32
     answer_tokens: int = 64
@@ -48,6 +49,11 @@ class StudySettings:
         if self.conversations == 1 or self.conversations < 0:
             raise ValueError(f"conversations is {self.conversations}; give 0 or at least 2")
         load_seeds(self.kinds)
+
+    def quotations_for(self, sentences: int) -> int:
+        """As many as are asked for, and four to every conversation where these are counted."""
+        most = min(self.most_quoted, 4 * self.conversations or self.most_quoted)
+        return min(most, round(self.quoted * sentences))
 
     def count_for(self, sentences: int) -> int:
         return self.conversations or max(32, min(self.most, round(self.a_sentence * sentences)))

@@ -1,6 +1,6 @@
 """Which lessons train a prefix, which measure it, and which choose the best one on the way."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from cartridges.lessons import Lesson
@@ -19,15 +19,22 @@ class Split:
     judges: tuple[Lesson, ...]
 
 
-def split(lessons: Sequence[Lesson], share: float, least: int) -> Split:
-    """Held out is every n-th of what the model wrote, where there is some: a share of all lessons,
-    `least` at least, and half of them at most.
+def split(
+    lessons: Sequence[Lesson], share: float, least: int, taught: Collection[str] = ()
+) -> Split:
+    """Held out is every n-th of what the model wrote: a share of all lessons, `least` at least, and half
+    of them at most. Where it wrote too little, all that is quoted of every n-th sentence.
+
+    `taught` are questions that the start of the training has learned from: they measure nothing.
     """
     wanted = max(least, round(len(lessons) * share))
-    written = [i for i, lesson in enumerate(lessons) if not lesson.conversation.is_quoted]
-    quoted = [i for i, lesson in enumerate(lessons) if lesson.conversation.is_quoted]
+    fresh = [i for i, each in enumerate(lessons) if each.conversation.question not in taught]
+    written = [i for i in fresh if not lessons[i].conversation.is_quoted]
+    quoted = [i for i, each in enumerate(lessons) if each.conversation.is_quoted]
     is_written = len(written) >= 2 * least
-    measured = _every(written if is_written else range(len(lessons)), wanted)
+    measured = _every(written, wanted) if is_written else _of_sentences(lessons, fresh, wanted)
+    if not measured and len(lessons) > 1:
+        measured = set(fresh[-1:])
     judging = measured | (_every(quoted, len(measured)) if is_written else set())
     train = [lesson for i, lesson in enumerate(lessons) if i not in measured]
     held_out = [lessons[i] for i in sorted(measured)] or train[:1]
@@ -39,3 +46,15 @@ def _every(pool: Sequence[int], wanted: int) -> set[int]:
     """About `wanted` of a pool in even steps, half of it at most."""
     every = max(2, len(pool) // max(1, wanted))
     return {number for place, number in enumerate(pool) if place % every == every - 1}
+
+
+def _of_sentences(lessons: Sequence[Lesson], fresh: Sequence[int], wanted: int) -> set[int]:
+    """About `wanted` lessons, all there are of their sentences: two forms of one quotation, one trained
+    on and one measured, would measure recall of the training.
+    """
+    sentences = [each.conversation.sentence for each in lessons]
+    known = {sentences[i] for i in set(range(len(lessons))) - set(fresh)}
+    pool = list(dict.fromkeys(sentences[i] for i in fresh if sentences[i] not in known))
+    a_sentence = sum(sentence in pool for sentence in sentences) / max(1, len(pool))
+    chosen = {pool[i] for i in _every(range(len(pool)), round(wanted / max(1.0, a_sentence)))}
+    return {i for i, sentence in enumerate(sentences) if sentence in chosen}

@@ -139,46 +139,64 @@ class MemoryAnswerer:
         room, budget = self._room.of(question.text, question.max_prompt_tokens, sampling.max_tokens)
         sentence, cosine = self._routes.nearest(resident, question.text)
         window = resident.window_of(sentence) if sentence >= 0 else ""
-        facts_of_cartridge, cartridge = self._cartridge(question, corpus, window)
         facts = Facts(
             corpus_tokens=resident.context_tokens,
             room=room,
             nearest=cosine,
             is_fresh=corpus.indexed_digest == corpus.content_digest,
-            cartridge=facts_of_cartridge,
+            cartridge=self._cartridge_facts(question, corpus, window),
         )
-        if blocked := obstacle(question.route, facts):
-            raise fail(*blocked, field="route")
-        decision = choose(question.text, question.route, facts, self._config.policy)
+        decision = self._decide(question, facts)
+        cartridge = None
+        if decision.route is Route.CARTRIDGE and facts.cartridge:
+            try:
+                cartridge = self._load(corpus, facts.cartridge)
+            except CartridgeError as error:
+                problem = error.reason, str(error)
+                facts = replace(facts, cartridge=replace(facts.cartridge, problem=problem))
+                decision = self._decide(question, facts)
         return _Plan(decision, resident, cartridge, budget)
 
-    def _cartridge(
+    def _decide(self, question: Question, facts: Facts) -> Decision:
+        if blocked := obstacle(question.route, facts):
+            raise fail(*blocked, field="route")
+        return choose(question.text, question.route, facts, self._config.policy)
+
+    def _cartridge_facts(
         self, question: Question, corpus: Corpus, window: str
-    ) -> tuple[CartridgeFacts | None, Cartridge | None]:
+    ) -> CartridgeFacts | None:
+        """What the record and the manifest tell; no tensors are read for it."""
         record = self._record(question, corpus)
         if record is None:
-            return None, None
+            return None
         if problem := _state_problem(record):
-            return CartridgeFacts(record.id, problem=problem), None
+            return CartridgeFacts(record.id, problem=problem)
         if question.route not in (Route.AUTO, Route.CARTRIDGE):
-            return None, None
+            return None
         try:
-            cartridge = self._library.cartridge(corpus.id, record.id, record.tensor_digest, window)
+            manifest = self._library.manifest(corpus.id, record.id, record.tensor_digest)
         except CartridgeError as error:
-            return CartridgeFacts(record.id, problem=(error.reason, str(error))), None
-        if problem := self._position_problem(question, cartridge):
-            return CartridgeFacts(record.id, problem=problem), None
-        parts = cartridge.manifest.parts
-        measured = parts[cartridge.number].metrics or record.metrics
-        recovered = measured.get("recovered", 0.0)
-        guard = Guard.of_metrics(record.metrics)
-        part = cartridge.number if len(parts) > 1 else None
-        return CartridgeFacts(record.id, recovered, guard, part), cartridge
+            return CartridgeFacts(record.id, problem=(error.reason, str(error)))
+        number = manifest.part_of(window)
+        part = manifest.parts[number]
+        measured = part.metrics or record.metrics
+        return CartridgeFacts(
+            record.id,
+            measured.get("recovered", 0.0),
+            Guard.of_metrics(record.metrics),
+            part=number,
+            parts=len(manifest.parts),
+            tensor_digest=record.tensor_digest,
+            problem=self._position_problem(question, part.query_offset),
+        )
 
-    def _position_problem(self, question: Question, cartridge: Cartridge) -> tuple[str, str] | None:
+    def _load(self, corpus: Corpus, facts: CartridgeFacts) -> Cartridge:
+        return self._library.part(corpus.id, facts.id, facts.tensor_digest, facts.part).cartridge
+
+    def _position_problem(self, question: Question, before: int) -> tuple[str, str] | None:
         """A question stands behind the whole text that its cartridge stands for."""
         asked = len(self._routes.prompter.question_ids(question.text))
-        window, before = self._thread.model.geometry.window, cartridge.prefix.query_offset
+        window = self._thread.model.geometry.window
         left = window - before - asked
         if question.sampling.max_tokens <= left:
             return None

@@ -32,12 +32,14 @@ class FirstCartridges:
         ):
             return
         self.retire(corpus.id)
-        self._shelf.create(
-            corpus.id, INSTANT, prefix_tokens=0, query_offset=0,
-            model_fingerprint=self._fingerprint, corpus_digest=corpus.content_digest,
-        )  # fmt: skip
+        target = ids.cartridge_name(corpus.id, INSTANT)
         wanted = {"cartridge_id": INSTANT, "effort": Effort.INSTANT.value}
-        self._jobs.enqueue(JobKind.TRAIN, corpus.id, ids.cartridge_name(corpus.id, INSTANT), wanted)
+        with self._jobs.transaction():  # no record without the job that ends it
+            self._shelf.create(
+                corpus.id, INSTANT, prefix_tokens=0, query_offset=0,
+                model_fingerprint=self._fingerprint, corpus_digest=corpus.content_digest,
+            )  # fmt: skip
+            self._jobs.enqueue(JobKind.TRAIN, corpus.id, target, wanted)
 
     def retire(self, corpus_id: str) -> None:
         """Removes it, once a better one is ready or the text has changed."""

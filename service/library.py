@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-from cartridges.manifest import Manifest
+from cartridges.manifest import CartridgeError, Manifest
 from cartridges.store import Cartridge, load_cartridge, read_manifest
 from engine.model import LanguageModel
 from engine.prompts import Prompter
@@ -128,19 +128,19 @@ class Library:
         self._corpora.move_to_end(key)
         return self._corpora[key]
 
-    def cartridge(
-        self, corpus_id: str, cartridge_id: str, tensor_digest: str, window: str = ""
-    ) -> Cartridge:
-        """A checked cartridge with the part that knows a window, the first where none does.
+    def manifest(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Manifest:
+        """What a cartridge says of itself; loads none of its tensors.
 
-        Raises CartridgeError where its files do not fit.
+        Raises CartridgeError where it lies not there, is damaged, or is another model's or another
+        cartridge's than `tensor_digest` is of.
         """
-        manifest = self._manifest(corpus_id, cartridge_id, tensor_digest)
-        number = manifest.part_of(window)
-        return self.part(corpus_id, cartridge_id, tensor_digest, number).cartridge
+        return self._manifest(corpus_id, cartridge_id, tensor_digest)
 
     def part(self, corpus_id: str, cartridge_id: str, tensor_digest: str, number: int) -> "Loaded":
-        """The same by the part's number; raises CARTRIDGE_MISSING where there is no such part."""
+        """A checked cartridge with a part of it. Raises what `manifest` does, and CARTRIDGE_MISSING
+        where there is no such part.
+        """
+        self.manifest(corpus_id, cartridge_id, tensor_digest)
         key = (corpus_id, cartridge_id, tensor_digest, number)
         if key not in self._cartridges:
             folder = self._layout.cartridge(corpus_id, cartridge_id)
@@ -153,8 +153,12 @@ class Library:
         return self._cartridges[key]
 
     def evict(self, corpus_id: str, cartridge_id: str) -> int:
-        """Drops all parts of a cartridge from memory; how many there were."""
-        keys = [key for key in self._cartridges if key[:2] == (corpus_id, cartridge_id)]
+        """Drops all parts of a cartridge from memory, of all of a corpus' where no cartridge is named;
+        how many there were.
+        """
+        keys = [
+            key for key in self._cartridges if key[0] == corpus_id and cartridge_id in ("", key[1])
+        ]
         for key in keys:
             del self._cartridges[key]
         return len(keys)
@@ -164,7 +168,14 @@ class Library:
         return tuple(self._cartridges.values())
 
     def _read_manifest(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Manifest:
-        return read_manifest(self._layout.cartridge(corpus_id, cartridge_id))
+        manifest = read_manifest(self._layout.cartridge(corpus_id, cartridge_id))
+        manifest.check_model(self._model)
+        if manifest.tensor_digest != tensor_digest:
+            raise CartridgeError(
+                "CARTRIDGE_DAMAGED",
+                f"the files of {cartridge_id} are those of another cartridge; train it again",
+            )
+        return manifest
 
     def _shrink(self) -> None:
         used = sum(loaded.num_bytes for loaded in self._cartridges.values())

@@ -34,8 +34,8 @@ class Residents:
         except CartridgeError as error:
             raise fail(error.reason, str(error), field="name") from error
 
-    async def evict(self, corpus_id: str, cartridge_id: str) -> int:
-        """Drops a cartridge; how many parts were in memory."""
+    async def evict(self, corpus_id: str, cartridge_id: str = "") -> int:
+        """Drops a cartridge, or all of a corpus; how many parts were in memory."""
         return await self._thread.run(lambda: self._library.evict(corpus_id, cartridge_id))
 
     async def all(self) -> tuple[Loaded, ...]:

@@ -29,7 +29,9 @@ class CartridgeFacts:
     id: str
     recovered: float = 0.0
     guard: Guard | None = None
-    part: int | None = None  # which of several stands for the text around the nearest sentence
+    part: int = 0  # the one that stands for the text around the nearest sentence, of so many
+    parts: int = 1
+    tensor_digest: str = ""
     problem: tuple[str, str] | None = None
 
 
@@ -54,7 +56,7 @@ class Facts:
             signals["cartridge_recovered"] = round(self.cartridge.recovered, 4)
             if self.cartridge.guard:
                 signals["cartridge_guard"] = round(self.cartridge.guard.threshold, 4)
-            if self.cartridge.part is not None:
+            if self.cartridge.parts > 1:
                 signals["cartridge_part"] = float(self.cartridge.part)
         return signals
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cartridges.build import BuildReport, BuildSettings, Built, CartridgeBuilder
-from cartridges.conversations import Studied
+from cartridges.costs import break_even
 from cartridges.effort import Effort, settings_for
 from cartridges.general import load_questions
 from cartridges.guard import calibrate_guard
@@ -33,6 +33,7 @@ class TrainRequest:
     settings: BuildSettings
     part_tokens: int = PART_TOKENS
     base: str = ""  # id of another cartridge of the corpus
+    seconds: float = 0.0  # for all parts together; 0: what the recipe gives each
 
     @classmethod
     def of(cls, request: Mapping[str, object]) -> "TrainRequest":
@@ -47,13 +48,22 @@ class TrainRequest:
             study = replace(study, conversations=whole("conversations"))
         if whole("max_steps"):
             distil = replace(distil, steps=whole("max_steps"))
-        seconds = float(str(request.get("time_budget_seconds") or settings.seconds))
         settings = replace(
+            settings, prefix_tokens=whole("prefix_tokens"), study=study, distil=distil
+        )
+        return cls(
+            str(request["cartridge_id"]),
             settings,
-            prefix_tokens=whole("prefix_tokens"), study=study, distil=distil, seconds=seconds,
-        )  # fmt: skip
-        parts = whole("part_tokens") or PART_TOKENS
-        return cls(str(request["cartridge_id"]), settings, parts, str(request.get("base") or ""))
+            whole("part_tokens") or PART_TOKENS,
+            str(request.get("base") or ""),
+            float(str(request.get("time_budget_seconds") or 0.0)),
+        )
+
+    def settings_of(self, parts: int) -> BuildSettings:
+        """The recipe of one of so many parts."""
+        if not self.seconds:
+            return self.settings
+        return replace(self.settings, seconds=self.seconds / parts)
 
 
 class Trainer:
@@ -76,13 +86,14 @@ class Trainer:
         """
         most = min(request.part_tokens, self._model.geometry.window - RESERVE)
         parts = cut_parts(resident, most)
+        settings = request.settings_of(len(parts))
         built: list[Built] = []
         try:
             bases = self._bases(corpus.id, request.base, resident, parts)
             for number, (part, base) in enumerate(zip(parts, bases, strict=True)):
                 work = self._layout.work / job_id / f"part-{number:03d}"
                 sentences = resident.sentences(part.sentences)
-                builder = CartridgeBuilder(self._model, sentences, work, request.settings, base)
+                builder = CartridgeBuilder(self._model, sentences, work, settings, base)
                 told = _Told(number, len(parts))
                 built.append((yield from relay(builder.build(), told)))
         except CartridgeError as error:
@@ -94,7 +105,7 @@ class Trainer:
         manifest = store_cartridge(
             folder, self._model,
             [
-                _stored(one, part, resident, request.settings)
+                _stored(one, part, resident, settings)
                 for one, part in zip(built, parts, strict=True)
             ],
             resident.catalog.corpus_digest, builder.recipe(), metrics,
@@ -184,8 +195,7 @@ _SUMS = frozenset(
         "asked",
         "sound",
         "kept",
-        "break_even_full_context",
-        "break_even_retrieval",
+        "reading_seconds",
     }
 )
 
@@ -200,17 +210,13 @@ def _combined(built: Sequence[Built]) -> dict[str, float]:
         values = [one.metrics[name] for one in built]
         weighed = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
         combined[name] = sum(values) if name in _SUMS else weighed
-    return combined
+    return combined | break_even(combined)
 
 
 def _stored(
     built: Built, part: CorpusPart, resident: ResidentCorpus, settings: BuildSettings
 ) -> BuiltPart:
-    sentences = resident.sentences(part.sentences)
-    studied = tuple(
-        Studied(lesson.conversation, sentences[lesson.conversation.sentence])
-        for lesson in (*built.train, *built.held_out)
-    )
+    studied = built.studied(resident.sentences(part.sentences))
     return BuiltPart(
         built.prefix, part.windows, settings.distil.frozen, built.metrics, built.curves, studied
     )

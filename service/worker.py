@@ -139,6 +139,10 @@ class Worker:
         steps = trainer.train(job.id, corpus, library.corpus(corpus), request)
         metrics: dict[str, float] = {}
         for report in steps:
+            if (
+                report.stage == "study"
+            ):  # of the next part: what the last one measured is not its own
+                metrics.clear()
             metrics |= report.metrics
             lease.report(report.share, report.message, metrics)
         if request.cartridge_id != INSTANT:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +50,10 @@ def _length(text: str) -> int:
     return int(text)
 
 
+EffortOption = Annotated[
+    Effort,
+    typer.Option("--effort", help="instant: minutes. fast: under ten a part. thorough: an hour."),
+]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The cartridge, as CORPUS/CARTRIDGE.")]
 
 
@@ -66,12 +69,7 @@ def train(
             help="Length of each part's prefix; auto: the shortest worth having.",
         ),
     ] = "auto",  # type: ignore[assignment]
-    effort: Annotated[
-        Effort,
-        typer.Option(
-            "--effort", help="instant: minutes. fast: under ten a part. thorough: an hour."
-        ),
-    ] = Effort.fast,
+    effort: EffortOption = Effort.fast,
     part_tokens: Annotated[
         int,
         typer.Option("--part-tokens", min=0, help="Tokens of the corpus that one part stands for."),
@@ -106,6 +104,7 @@ def refresh(
     new_id: Annotated[
         str, typer.Option("--id", help="Id of the new cartridge; the server chooses without it.")
     ] = "",
+    effort: EffortOption = Effort.fast,
     watch: Annotated[
         bool, typer.Option("--watch/--no-watch", help="Show the training until it ends.")
     ] = True,
@@ -119,24 +118,29 @@ def refresh(
     """
     with connected(server, as_json) as client:
         corpus = cartridge_id.split("/")[0]
-        job = client.train(corpus, cartridge_id=new_id, base=cartridge_id)
+        job = client.train(corpus, cartridge_id=new_id, effort=effort.value, base=cartridge_id)
         _follow(client, job, watch, as_json)
 
 
 @app.command("warm")
 def warm(
     cartridge_id: Id,
-    part: Annotated[int, typer.Option("--part", min=0, help="Number of the part to load.")] = 0,
+    part: Annotated[
+        int | None,
+        typer.Option("--part", min=0, help="Number of the part to load; all without it."),
+    ] = None,
     server: ServerOption = DEFAULT_SERVER,
     as_json: JsonOption = False,
 ) -> None:
     """Load a cartridge into the server's memory, ahead of its first question."""
     with connected(server, as_json) as client:
-        loaded = client.warm_cartridge(cartridge_id, part)
+        parts = int(client.get_cartridge(cartridge_id).metrics.get("parts", 1))
+        wanted = range(parts) if part is None else [part]
+        loaded = [client.warm_cartridge(cartridge_id, number) for number in wanted]
     if as_json:
-        print_json(loaded.as_json())
+        print_json([one.as_json() for one in loaded])
     else:
-        note(f"loaded {cartridge_id}, {size(loaded.size_bytes)}")
+        note(f"loaded {cartridge_id}, {size(sum(one.size_bytes for one in loaded))}")
 
 
 @app.command("evict")
@@ -177,11 +181,10 @@ def ls(
     """List the cartridges of one corpus or of all, newest first."""
     with connected(server, as_json) as client:
         cartridges = client.list_cartridges(name)
-        tokens = {} if as_json else {one.id: one.tokens for one in client.list_corpora()}
     if as_json:
         print_json([cartridge.as_json() for cartridge in cartridges])
         return
-    _print_cartridges(cartridges, tokens)
+    _print_cartridges(cartridges)
     if not cartridges:
         note("no cartridges yet; train one with `longmemory cartridge train NAME`")
 
@@ -229,16 +232,15 @@ def _follow(client: Client, job: str, watch: bool, as_json: bool) -> None:
     if as_json:
         return
     if isinstance(last.result, Cartridge):
-        _print_cartridges([last.result], {})
+        _print_cartridges([last.result])
     else:
         note(f"training; see `longmemory jobs watch {short_name(job)}`")
 
 
-def _print_cartridges(cartridges: list[Cartridge], corpus_tokens: Mapping[str, int]) -> None:
+def _print_cartridges(cartridges: list[Cartridge]) -> None:
     rows = []
     for one in cartridges:
-        tokens = one.metrics.get("corpus_tokens") or corpus_tokens.get(one.corpus_id, 0)
-        smaller = f"{tokens / one.prefix_tokens:.1f}x" if tokens and one.prefix_tokens else "-"
+        smaller = f"{one.metrics['compression']:.1f}x" if "compression" in one.metrics else "-"
         recovered = f"{one.metrics['recovered']:.0%}" if "recovered" in one.metrics else "-"
         rows.append(
             (

@@ -73,8 +73,8 @@ class ResidentCartridges(Protocol):
         """Load a part; raises ServiceError where it cannot be."""
         ...
 
-    async def evict(self, corpus_id: str, cartridge_id: str) -> int:
-        """Drop a cartridge; how many parts were there."""
+    async def evict(self, corpus_id: str, cartridge_id: str = "") -> int:
+        """Drop a cartridge, or all of a corpus; how many parts were there."""
         ...
 
     async def all(self) -> tuple[Loaded, ...]:

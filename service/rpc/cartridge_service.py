@@ -13,6 +13,7 @@ from longmemory.v1 import cartridge_pb2, cartridge_pb2_grpc
 from cartridges.effort import Effort
 from service import ids
 from service.errors import ServiceError, fail
+from service.first_cartridge import INSTANT
 from service.parts import LEAST_PART_TOKENS
 from service.rpc import wire
 from service.rpc.backend import Backend
@@ -41,6 +42,11 @@ class CartridgeService(cartridge_pb2_grpc.CartridgeServiceServicer):
         corpus_id = ids.parse_corpus_name(request.parent, "parent")
         if request.cartridge_id:
             ids.parse_id(request.cartridge_id, "cartridge_id")
+        if request.cartridge_id == INSTANT:
+            raise _invalid(
+                "cartridge_id",
+                f"'{INSTANT}' is the one that indexing makes and replaces; choose another id",
+            )
         recipe = _recipe(request, corpus_id)
         stored = await asyncio.to_thread(
             self._backend.requests.once,
@@ -107,6 +113,7 @@ class CartridgeService(cartridge_pb2_grpc.CartridgeServiceServicer):
         """Remove a cartridge; training that is under way is cancelled."""
         name = ids.parse_cartridge_name(request.name)
         await asyncio.to_thread(self._delete, name)
+        await self._backend.residents.evict(name.corpus_id, name.cartridge_id)
         return Empty()
 
     def _record(self, name: ids.CartridgeName) -> CartridgeRecord:
@@ -126,17 +133,18 @@ class CartridgeService(cartridge_pb2_grpc.CartridgeServiceServicer):
         cartridge_id = cartridge_id or f"c-{uuid.uuid4().hex[:12]}"
         prefix_tokens = recipe["prefix_tokens"]
         assert isinstance(prefix_tokens, int)
-        backend.shelf.create(
-            corpus_id,
-            cartridge_id,
-            prefix_tokens=prefix_tokens,
-            query_offset=0,
-            model_fingerprint=backend.info.model_fingerprint,
-            corpus_digest=corpus.content_digest,
-        )
         target = ids.cartridge_name(corpus_id, cartridge_id)
         wanted = {"cartridge_id": cartridge_id} | recipe
-        job = backend.jobs.enqueue(JobKind.TRAIN, corpus_id, target, wanted)
+        with backend.jobs.transaction():  # no record without the job that ends it
+            backend.shelf.create(
+                corpus_id,
+                cartridge_id,
+                prefix_tokens=prefix_tokens,
+                query_offset=0,
+                model_fingerprint=backend.info.model_fingerprint,
+                corpus_digest=corpus.content_digest,
+            )
+            job = backend.jobs.enqueue(JobKind.TRAIN, corpus_id, target, wanted)
         backend.supervisor.wake()
         return wire.operation(job)
 

@@ -134,6 +134,7 @@ class CorpusService(corpus_pb2_grpc.CorpusServiceServicer):
         """Remove a corpus and everything made of it."""
         corpus_id = ids.parse_corpus_name(request.name)
         await asyncio.to_thread(self._delete, corpus_id, request.etag, request.force)
+        await self._backend.residents.evict(corpus_id)
         return Empty()
 
     def _write(self, corpus_id: str, request_id: str, chunk: corpus_pb2.DocumentChunk) -> None:

@@ -10,6 +10,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Literal
 
 from service.errors import ErrorRecord, ServiceError, fail, quoted
@@ -59,6 +60,10 @@ class Jobs:
                 (job_id, kind, corpus_id, target, request_json, self._clock()),
             )
             return self._record_event(job_id)
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All that is written to the store inside is kept, or none of it."""
+        return self._database.transaction()
 
     def get(self, job_id: str) -> Job:
         """The job as it stands. Raises JOB_NOT_FOUND."""

@@ -220,10 +220,10 @@ def test_tensors_that_are_no_prefix_are_refused(folder: Path, model: LanguageMod
         b"[1, 2]",
         b'"text"',
         b"{}",
-        b'{"format": 3}',
-        b'{"format": 3, "parts": []}',
-        b'{"format": 3, "parts": [{"file": "x"}]}',
-        b'{"format": 3, "parts": 7}',
+        b'{"format": 4}',
+        b'{"format": 4, "parts": []}',
+        b'{"format": 4, "parts": [{"file": "x"}]}',
+        b'{"format": 4, "parts": 7}',
         b"\xff\xfe\x00",
         b'{"a": "\xff"}',
     ],
@@ -233,6 +233,41 @@ def test_a_manifest_that_is_garbage_is_refused(
 ) -> None:
     (folder / MANIFEST).write_bytes(garbage)
     assert reason_of(folder, model) == "CARTRIDGE_DAMAGED"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prefix_tokens": 0},
+        {"prefix_tokens": None},
+        {"query_offset": 3},
+        {"file": None},
+        {"windows": [1]},
+        {"metrics": {"recovered": None}},
+        {"curves": {"loss": ["a"]}},
+        {"curves": {"loss": [float("nan")]}},
+    ],
+)
+def test_a_part_with_a_field_that_cannot_be_is_refused_by_whoever_reads_it(
+    folder: Path, wrong: dict[str, Any]
+) -> None:
+    rewrite_part(folder, **wrong)
+    with pytest.raises(CartridgeError) as caught:
+        read_manifest(folder)
+    assert caught.value.reason == "CARTRIDGE_DAMAGED"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"rope": None}, {"layers": 0}, {"recipe": None}, {"metrics": {"x": "1"}}, {"dtype": 1}],
+)
+def test_a_manifest_with_a_field_that_cannot_be_is_refused(
+    folder: Path, wrong: dict[str, Any]
+) -> None:
+    rewrite(folder, **wrong)
+    with pytest.raises(CartridgeError) as caught:
+        read_manifest(folder)
+    assert caught.value.reason == "CARTRIDGE_DAMAGED"
 
 
 @pytest.mark.parametrize("found", [FORMAT - 1, FORMAT + 1])

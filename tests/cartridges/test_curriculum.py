@@ -119,12 +119,9 @@ def test_tokens_of_the_teacher_are_the_text_once_and_each_conversation_four_time
     assert teacher_tokens(100, lessons) == 100 + 4 * sum(x.turn.length for x in lessons)
 
 
-def test_a_build_of_no_time_has_paid_at_once(model: LanguageModel) -> None:
-    assert set(break_even(model, SENTENCES, 0.5, 0.0).values()) == {0.0}
-    twice, once = (
-        break_even(model, SENTENCES, 0.5, s)["break_even_full_context"] for s in (2e6, 1.0)
-    )
-    assert twice > once > 0
+def test_a_build_has_paid_after_as_many_questions_as_their_texts_take_its_time_to_read() -> None:
+    costs = {"build_seconds": 60.0, "reading_seconds": 2.0, "evidence_seconds": 0.5}
+    assert break_even(costs) == {"break_even_full_context": 30.0, "break_even_retrieval": 120.0}
 
 
 def test_a_general_lesson_is_the_model_with_no_text_and_its_student_has_no_lead(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from lesson_room import make_lessons, matched
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from cartridges.distil import mean_kl
@@ -97,3 +98,24 @@ def test_files_that_are_no_prefix_in_eight_bits_are_refused(
         with pytest.raises(CartridgeError) as caught:
             load_cartridge(folder, model)
         assert caught.value.reason == "CARTRIDGE_DAMAGED"
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("key_scales", torch.ones(1)),
+        ("value_scales", torch.ones(4, 2, 24, 16)),
+        ("keys", torch.ones(4, 2, 24, 16)),
+        ("values", torch.ones(24, 16, dtype=torch.int8)),
+    ],
+)
+def test_a_file_whose_scales_do_not_fit_its_rows_is_refused(
+    tmp_path: Path, prefix: KVPrefix, name: str, wrong: torch.Tensor
+) -> None:
+    path = tmp_path / "part.safetensors"
+    save_int8(prefix, path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    save_file(load_file(path) | {name: wrong}, path, metadata)
+    with pytest.raises(PrefixMismatchError, match="scales"):
+        load_int8(path)

@@ -1,5 +1,7 @@
 """Which lessons train, which measure, and which choose."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -50,3 +52,28 @@ def test_where_a_model_wrote_little_quotations_measure() -> None:
 
     assert len(parts.held_out) == 6
     assert parts.judges == parts.held_out
+
+
+def test_quotations_that_measure_leave_no_other_form_of_their_sentence_in_training() -> None:
+    lessons = lessons_of(["recitation"] * 20 + ["mention"] * 20)
+    twice = [
+        replace(x, conversation=replace(x.conversation, sentence=i % 20))
+        for i, x in enumerate(lessons)
+    ]
+    parts = split(twice, 0.15, 4)
+
+    measured = {x.conversation.sentence for x in parts.held_out}
+    assert len(parts.held_out) == 2 * len(measured) == 6
+    assert not measured & {x.conversation.sentence for x in parts.train}
+
+
+def test_what_the_start_was_taught_does_not_measure() -> None:
+    lessons = [
+        replace(x, conversation=replace(x.conversation, question=f"{i}?"))
+        for i, x in enumerate(lessons_of(["question"] * 40))
+    ]
+    taught = {f"{i}?" for i in range(30)}
+    parts = split(lessons, 0.15, 4, taught)
+
+    assert len(parts.held_out) == 5
+    assert not taught & {x.conversation.question for x in parts.held_out}

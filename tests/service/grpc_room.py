@@ -178,8 +178,12 @@ class FixedResidents:
         self.loaded.append(Loaded(record.corpus_id, record.id, cartridge, hits=3))
         return self.loaded[-1]
 
-    async def evict(self, corpus_id: str, cartridge_id: str) -> int:
-        kept = [one for one in self.loaded if one.cartridge_id != cartridge_id]
+    async def evict(self, corpus_id: str, cartridge_id: str = "") -> int:
+        kept = [
+            one
+            for one in self.loaded
+            if one.corpus_id != corpus_id or cartridge_id not in ("", one.cartridge_id)
+        ]
         dropped, self.loaded = len(self.loaded) - len(kept), kept
         return dropped
 

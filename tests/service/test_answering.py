@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from answering_room import Room, build
 
+from cartridges.match import truncate_prefix
+from cartridges.store import BuiltPart, load_cartridge, store_cartridge
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prompts import Prompter
@@ -18,6 +20,7 @@ from retrieval.infini_retri import ReadingSettings
 from service.answers import Decision, Delta, Question, Reading, ReadSoFar, Route, Summary
 from service.errors import ServiceError, fail
 from service.limits import Limits
+from service.router import RoutingPolicy
 from service.text_answering import TextQuestion
 
 ASKED = "Who keeps the lamp of the harbor?"
@@ -48,6 +51,14 @@ def make_room(
     for room in rooms:
         room.thread.close()
         room.corpora._database.close()
+
+
+def fill(room: Room, handbook: str) -> Room:
+    """The first sentences of the handbook, indexed."""
+    room.corpora.create("books")
+    room.write("\n".join(handbook.splitlines()[:20]))
+    room.index()
+    return room
 
 
 @pytest.fixture
@@ -227,6 +238,41 @@ async def test_the_newest_ready_cartridge_serves_also_beside_a_newer_failed_one(
         corpus_digest=room.corpora.get("books").content_digest,
     )  # fmt: skip
     assert (await room.answerer.decide(question(Route.CARTRIDGE))).cartridge_id == "first"
+
+
+async def test_a_cartridge_that_is_passed_over_is_not_loaded(
+    make_room: Callable[..., Room], model: LanguageModel, handbook: str
+) -> None:
+    anything = RoutingPolicy(off_topic=-1.0)
+    room = fill(make_room(policy=anything), handbook)
+    room.store("first", model, recovered=anything.recovered - 0.1)
+    assert (await room.answerer.decide(question())).route is not Route.CARTRIDGE
+    assert room.library.resident() == ()
+
+    room.store("second", model, recovered=anything.recovered)
+    assert (await room.answerer.decide(question())).route is Route.CARTRIDGE
+    assert [one.hits for one in room.library.resident()] == [1]
+
+
+async def test_a_cartridge_that_cannot_be_loaded_is_passed_over_with_its_reason(
+    make_room: Callable[..., Room], model: LanguageModel, handbook: str
+) -> None:
+    room = fill(make_room(policy=RoutingPolicy(off_topic=-1.0)), handbook)
+    room.store("first", model)
+    (room.layout.cartridge("books", "first") / "part-000.safetensors").write_bytes(b"torn")
+    decision = await room.answerer.decide(question())
+    assert decision.route is not Route.CARTRIDGE
+    assert decision.fallbacks[0].reason == "CARTRIDGE_DAMAGED"
+
+
+async def test_the_files_of_another_cartridge_are_not_served_as_this_one(
+    room: Room, model: LanguageModel
+) -> None:
+    room.store("first", model)
+    path = room.layout.cartridge("books", "first")
+    other = truncate_prefix(load_cartridge(path, model).prefix, 8)
+    store_cartridge(path, model, [BuiltPart(other)], "", {}, {})
+    assert await room.reason(question(Route.CARTRIDGE)) == "CARTRIDGE_DAMAGED"
 
 
 async def test_an_answer_beyond_the_window_behind_a_cartridge_is_refused(

@@ -66,7 +66,7 @@ def test_conversations_that_were_touched_are_damage_too(
 ) -> None:
     loaded = LanguageModel.load(EngineConfig(tmp_path, str(model_folder), threads=1))
     prefix = load_cartridge(cartridge, loaded).prefix
-    studied = (Studied(Conversation(0, "Who?", "He."), "He flashes it."),)
+    studied = (Studied(Conversation(0, "Who?", "He."), "He flashes it.", True),)
     store_cartridge(cartridge, loaded, [BuiltPart(prefix, studied=studied)], "", {}, {})
     assert run("inspect", cartridge).exit_code == 0
     (cartridge / "part-000.jsonl").write_text("")

@@ -109,6 +109,7 @@ async def test_the_server_names_a_cartridge_that_has_no_name(room: GrpcRoom) -> 
         ("part_tokens", -1),
         ("part_tokens", 255),
         ("effort", 9),
+        ("cartridge_id", "instant"),
         ("base", "corpora/others/cartridges/cart-one"),
         ("time_budget", Duration()),
     ],
@@ -183,6 +184,28 @@ async def test_a_cartridge_is_warmed_listed_and_evicted(room: GrpcRoom) -> None:
         assert (await refused(call)).reason == "CARTRIDGE_NOT_FOUND"
 
 
+async def test_a_deleted_cartridge_leaves_the_memory(room: GrpcRoom) -> None:
+    room.index()
+    await train(room)
+    mark_ready(room, "of another time")
+    await room.cartridges.WarmCartridge(cartridge_pb2.WarmCartridgeRequest(name=NAME))
+    await room.cartridges.DeleteCartridge(cartridge_pb2.DeleteCartridgeRequest(name=NAME))
+    assert not (await room.cartridges.GetResidency(cartridge_pb2.GetResidencyRequest())).cartridges
+
+
+async def test_training_that_cannot_be_queued_leaves_no_record(
+    room: GrpcRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.index()
+
+    def full(*args: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(room.backend.jobs, "_record_event", full)
+    assert (await refused(train(room))).code == "INTERNAL"
+    assert (await refused(get(room))).reason == "CARTRIDGE_NOT_FOUND"
+
+
 async def test_a_deleted_cartridge_ends_its_training(room: GrpcRoom) -> None:
     room.index()
     operation = await train(room)
@@ -195,12 +218,15 @@ async def test_a_deleted_cartridge_ends_its_training(room: GrpcRoom) -> None:
 async def test_a_corpus_with_cartridges_is_deleted_by_force_only(room: GrpcRoom) -> None:
     room.index()
     await train(room)
+    mark_ready(room, "of another time")
+    await room.cartridges.WarmCartridge(cartridge_pb2.WarmCartridgeRequest(name=NAME))
     request = corpus_pb2.DeleteCorpusRequest(name=PARENT)
     found = await refused(room.corpora.DeleteCorpus(request))
     assert (found.code, found.field) == ("FAILED_PRECONDITION", "force")
     request.force = True
     await room.corpora.DeleteCorpus(request)
     assert room.notes.corpora[0].cartridge_ids == ("cart-one",)
+    assert not (await room.cartridges.GetResidency(cartridge_pb2.GetResidencyRequest())).cartridges
 
 
 async def test_cancelling_queued_training_marks_the_cartridge(room: GrpcRoom) -> None:

@@ -106,7 +106,8 @@ def test_a_cartridge_in_parts_answers_by_the_part_that_knows_the_nearest_sentenc
     for number, part in enumerate(parts):
         sentence = part.sentences[len(part.sentences) // 2]
         window = resident.window_of(sentence)
-        loaded = room.library.cartridge("books", "c-parts", record.tensor_digest, window)
+        of = ("books", "c-parts", record.tensor_digest)
+        loaded = room.library.part(*of, room.library.manifest(*of).part_of(window)).cartridge
         assert loaded.number == number
         assert window in loaded.manifest.parts[number].windows
 
@@ -132,7 +133,7 @@ def test_what_a_part_was_made_from_lies_beside_it(
     sentences = room.resident().sentences()
 
     assert len(studied) == manifest.metrics["conversations"]
-    assert all(each.sentence == sentences[each.conversation.sentence] for each in studied)
+    assert all(each.passage == sentences[each.conversation.sentence] for each in studied)
     assert manifest.parts[0].curves["measured_at"] == (1, 2)
     guard = Guard.of_metrics(manifest.metrics)
     assert guard is not None
@@ -166,7 +167,7 @@ def test_a_changed_corpus_turns_its_cartridge_stale_and_a_refresh_learns_the_cha
     _, manifest = train("c-new", base="c-old")
 
     made = {
-        each.sentence for each in load_studied(room.layout.cartridge("books", "c-new"), manifest, 0)
+        each.passage for each in load_studied(room.layout.cartridge("books", "c-new"), manifest, 0)
     }
     assert any("rebuilt in oak" in sentence for sentence in made)
     assert manifest.prefix_tokens == old.prefix_tokens
@@ -256,7 +257,7 @@ def test_a_request_is_read_with_its_defaults() -> None:
     assert (full.part_tokens, full.base) == (999, "b")
     assert full.settings.study.kinds == settings_for(Effort.THOROUGH).study.kinds
     settings = full.settings
-    assert (settings.prefix_tokens, settings.seconds) == (9, 1.5)
+    assert (settings.prefix_tokens, full.settings_of(3).seconds) == (9, 0.5)
     assert (settings.distil.steps, settings.study.conversations) == (7, 5)
 
 
