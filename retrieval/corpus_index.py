@@ -1,14 +1,17 @@
 """A corpus ready to be searched: documents, sentences, FAISS vectors and stored attention keys."""
 
+import bisect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.extract import extract
+from retrieval.lexical import LexicalIndex
 from retrieval.lines import Line
 from retrieval.sentences import Span
 from retrieval.window_index import WindowRecord
@@ -73,6 +76,16 @@ class CorpusIndex:
     @property
     def num_tokens(self) -> int:
         return int(self.token_counts.sum())
+
+    @cached_property
+    def lexical(self) -> LexicalIndex:
+        """The words of the sentences; made when they are first searched."""
+        return LexicalIndex([self.text(i) for i in range(len(self))], self.document_of)
+
+    def window_of(self, sentence: int) -> int:
+        """The number of the window that a sentence stands in."""
+        spans = self.sentences_of_windows
+        return bisect.bisect_right(spans, sentence, key=lambda span: span.start) - 1
 
     def text(self, sentence: int) -> str:
         return self.span(sentence).of(self.documents[self.document_of[sentence]].text)

@@ -75,6 +75,28 @@ class TermCoverage:
         return found
 
 
+class Diversity:
+    """sum_k (weight of the chosen rows of cluster k) ^ power, as a share of what all rows give (Lin &
+    Bilmes 2011, section 4): the next row of a cluster that has a say already adds less.
+    """
+
+    def __init__(
+        self, labels: NDArray[np.int64], weights: NDArray[np.float32], power: float
+    ) -> None:
+        self._labels, self._weights, self._power = labels, weights, power
+        masses = np.bincount(labels, weights=weights)
+        self._whole = max(1e-12, float((masses**power).sum()))
+        self._taken = np.zeros(len(masses))
+
+    def gain(self, row: int) -> float:
+        taken = self._taken[self._labels[row]]
+        more = (taken + self._weights[row]) ** self._power - taken**self._power
+        return float(more / self._whole)
+
+    def take(self, row: int) -> None:
+        self._taken[self._labels[row]] += self._weights[row]
+
+
 class Together:
     """Several objectives, each counting alike."""
 

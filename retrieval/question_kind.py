@@ -1,6 +1,7 @@
-"""What kind of thing a question asks for, by its words: the whole, or an exact figure."""
+"""What kind of thing a question asks for, by its words: one place, several, the whole, or a figure."""
 
 import re
+from enum import StrEnum
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
@@ -18,6 +19,45 @@ _FILLER = re.compile(
     r"(texts?|corpus|documents?|books?|handbook|files?|contents?|whole|give|tell|write|make|list|please|"
     r"short|brief(ly)?|words?|sentences?)"
 )
+
+
+_COMPARISON = re.compile(
+    r"\b(compar\w+|differences?|differ|versus|vs\.?|(both|either) .+ (and|or)|more .+ than|"
+    r"(better|worse|older|larger|smaller|longer|earlier|later|higher|lower) than)\b",
+    re.IGNORECASE,
+)
+_COUNT = re.compile(
+    r"\b(how many|number of|count|list (all|every|each)|which .+ are there)\b", re.IGNORECASE
+)
+_TIME = re.compile(
+    r"\b(when|what (year|date|time|day|month)|(in|on|at) (which|what) (year|date|day)|how (long|old))\b",
+    re.IGNORECASE,
+)
+
+
+class Kind(StrEnum):
+    """What an answer has to be made of."""
+
+    LOOKUP = "lookup"  # one place
+    COMPARISON = "comparison"  # several places, set against each other
+    OVERVIEW = "overview"  # the whole
+    COUNT = "count"  # every place
+    TEMPORAL = "temporal"
+    NUMERIC = "numeric"
+
+
+def kind_of(question: str) -> Kind:
+    """The first that its words speak for; a lookup where none does."""
+    for kind, words in (
+        (Kind.OVERVIEW, _OVERVIEW),
+        (Kind.COUNT, _COUNT),
+        (Kind.COMPARISON, _COMPARISON),
+        (Kind.TEMPORAL, _TIME),
+        (Kind.NUMERIC, _FIGURE),
+    ):
+        if words.search(question):
+            return kind
+    return Kind.LOOKUP
 
 
 def asks_for_overview(question: str) -> bool:

@@ -1,6 +1,5 @@
 """Corpora and cartridges held in memory, loaded when asked for, the least used dropped first."""
 
-import bisect
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,8 +41,7 @@ class ResidentCorpus:
 
     def window_of(self, sentence: int) -> str:
         """The digest of the window that a sentence stands in."""
-        spans = self.index.sentences_of_windows
-        return self.windows[bisect.bisect_right(spans, sentence, key=lambda s: s.start) - 1]
+        return self.windows[self.index.window_of(sentence)]
 
     def tokens_of(self, window: int) -> int:
         """Tokens that a window has as a part of a context."""
