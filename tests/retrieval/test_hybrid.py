@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from engine.embedding import Embedder
 from retrieval.contrast import standardised
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.hybrid import HybridSettings, novel_names, search
@@ -20,54 +20,48 @@ DOCUMENTS = (
     "Truro\nThe cathedral has three spires. A market is held on Wednesdays.",
     "Cooking\nOnions are fried slowly in butter. Salt is added at the end.",
 )
-BRIDGE = "Where was the master of the Marigold born?"
-ANSWER = "born in Penzance"
-
-
-def bag(text: str, size: int = 256) -> NDArray[np.float32]:
-    """A unit vector of a text's letters in threes: near where words are shared."""
-    vector = np.zeros(size, np.float32)
-    for i in range(len(text) - 2):
-        vector[hash_of(text[i : i + 3].lower()) % size] += 1
-    return vector / max(1e-6, float(np.linalg.norm(vector)))
-
-
-def hash_of(text: str) -> int:
-    return sum(ord(letter) * 31**place for place, letter in enumerate(text))
+BRIDGE = "How many piers are there where the Marigold was built?"
+ANSWER = "two piers"
 
 
 @pytest.fixture(scope="module")
-def index() -> CorpusIndex:
+def index(embedder: Embedder, handbook: str) -> CorpusIndex:
     placements = []
-    for number, text in enumerate(DOCUMENTS):
+    texts = (*DOCUMENTS, handbook)
+    for number, text in enumerate(texts):
         spans = split_sentences(text)
         record: Any = SimpleNamespace(
             spans=np.array([(span.start, span.end) for span in spans], np.int64),
             token_counts=np.ones(len(spans), np.int32),
-            vectors=np.stack([bag(span.of(text)) for span in spans]),
+            vectors=embedder.embed([span.of(text) for span in spans]),
             keys=None,
         )
         placements.append(Placement(number, 0, record))
-    return CorpusIndex([Document(str(i), text) for i, text in enumerate(DOCUMENTS)], placements)
+    return CorpusIndex([Document(str(i), text) for i, text in enumerate(texts)], placements)
 
 
-def rank(index: CorpusIndex, told: str, question: str, settings: HybridSettings) -> int:
+def rank(
+    embedder: Embedder, index: CorpusIndex, told: str, question: str, settings: HybridSettings
+) -> int:
     """How many sentences score above the one that tells it."""
-    scores = search(index, question, bag(question), settings)
+    scores = search(index, question, embedder.embed_question(question), settings)
     wanted = next(i for i in range(len(index)) if told in index.text(i))
     return int((scores > scores[wanted]).sum())
 
 
-def test_a_second_hop_finds_what_only_the_first_one_names(index: CorpusIndex) -> None:
+def test_a_second_hop_finds_what_only_the_first_one_names(
+    embedder: Embedder, index: CorpusIndex
+) -> None:
     once, twice = HybridSettings(second=0.0), HybridSettings()
-    bridge = "Which animal did the master of the Marigold keep?"
-    assert rank(index, "Bosun", bridge, twice) < rank(index, "Bosun", bridge, once)
-    assert rank(index, "Her master", bridge, twice) <= 2
+    assert rank(embedder, index, ANSWER, BRIDGE, twice) < rank(
+        embedder, index, ANSWER, BRIDGE, once
+    )
+    assert rank(embedder, index, "Falmouth for the herring", BRIDGE, twice) <= 2
 
 
-def test_one_search_is_the_legs_by_their_weights(index: CorpusIndex) -> None:
+def test_one_search_is_the_legs_by_their_weights(embedder: Embedder, index: CorpusIndex) -> None:
     settings = HybridSettings(second=0.0, place=0.0, lexical=0.25)
-    vector = bag(BRIDGE)
+    vector = embedder.embed_question(BRIDGE)
     plain = standardised(index.vectors @ vector)
     plain += 0.25 * standardised(index.lexical.scores(BRIDGE))
     np.testing.assert_allclose(search(index, BRIDGE, vector, settings), plain, rtol=1e-5)
@@ -98,9 +92,13 @@ def test_novel_names_are_those_that_the_question_lacks() -> None:
 
 
 @pytest.mark.parametrize("question", ["", "?!", "zzz qqq", "the of and"])
-def test_words_that_nothing_holds_score_nothing(index: CorpusIndex, question: str) -> None:
+def test_words_that_nothing_holds_score_nothing(
+    embedder: Embedder, index: CorpusIndex, question: str
+) -> None:
     assert not index.lexical.scores(question).any()
-    assert np.isfinite(search(index, question, bag("x y z"), HybridSettings())).all()
+    assert np.isfinite(
+        search(index, question, embedder.embed_question("x y z"), HybridSettings())
+    ).all()
 
 
 def test_texts_of_nothing_but_stop_words_can_be_searched() -> None:
