@@ -40,6 +40,15 @@ def read_corpus(name: str, prompter: Prompter, tokens: int, nq: Path | None) -> 
     Raises:
         ValueError: there is no text of the name, or its source is not given.
     """
+    text, questions = read_text(name, nq)
+    sentences = tuple(_first(text, prompter, tokens))
+    told = " ".join(" ".join(sentence.split()) for sentence in sentences).lower()
+    answered = [q for q in questions if any(word in told for word in q.accept)]
+    return StudyCorpus(name, sentences, tuple(answered))
+
+
+def read_text(name: str, nq: Path | None = None) -> tuple[str, list[PeoplesQuestion]]:
+    """A whole text, and what people ask of it. Raises ValueError as `read_corpus` does."""
     readers: dict[str, Callable[[], tuple[str, list[PeoplesQuestion]]]] = {
         "handbook": _handbook,
         "essay": lambda: (_essay(), _written("essay")),
@@ -48,11 +57,7 @@ def read_corpus(name: str, prompter: Prompter, tokens: int, nq: Path | None) -> 
     }
     if name not in readers:
         raise ValueError(f"corpora: there is no {name}; choose of {', '.join(readers)}")
-    text, questions = readers[name]()
-    sentences = tuple(_first(text, prompter, tokens))
-    told = " ".join(" ".join(sentence.split()) for sentence in sentences).lower()
-    answered = [q for q in questions if any(word in told for word in q.accept)]
-    return StudyCorpus(name, sentences, tuple(answered))
+    return readers[name]()
 
 
 def _first(text: str, prompter: Prompter, tokens: int) -> Iterator[str]:

@@ -1,28 +1,33 @@
 """A question's way through the service: admit, decide, prepare, generate, sum up."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from cartridges.guard import Guard
+import structlog
+
 from cartridges.manifest import CartridgeError
 from cartridges.store import Cartridge
 from service.admission import Admission
-from service.answers import AnswerEvent, Decision, Question, Reading, Route
+from service.answers import AnswerEvent, Decision, Question, Reading, Route, Summary, Usage
 from service.config import ServiceConfig
 from service.errors import ServiceError, fail
+from service.fact_finder import FactFinder
 from service.generating import Times, generate
 from service.library import Library, ResidentCorpus
 from service.limits import Limits
 from service.model_thread import ModelThread
 from service.prompt_room import PromptRoom
-from service.router import CartridgeFacts, Facts, choose, obstacle
+from service.router import Router
 from service.routes import Budget, PreparedContext, Routes
-from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf, CartridgeState
+from service.routing.facts import Facts
+from service.state.cartridge_shelf import CartridgeShelf
 from service.state.corpora import Corpora
-from service.state.corpus import Corpus
 from service.stepped_reading import SteppedReading, take_steps
+
+_log = structlog.stdlib.get_logger("longmemory.answering")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +38,7 @@ class _Plan:
     corpus: ResidentCorpus
     cartridge: Cartridge | None
     budget: Budget
+    facts: Facts
 
 
 class MemoryAnswerer:
@@ -48,10 +54,12 @@ class MemoryAnswerer:
         thread: ModelThread,
         room: PromptRoom,
         admission: Admission,
+        router: Router,
     ) -> None:
-        self._config, self._corpora, self._shelf = config, corpora, shelf
+        self._config, self._corpora = config, corpora
         self._library, self._routes, self._thread = library, routes, thread
-        self._room, self._admission = room, admission
+        self._room, self._admission, self._router = room, admission, router
+        self._finder = FactFinder(library, routes, shelf, thread.model)
 
     async def decide(self, question: Question) -> Decision:
         """The route that would be taken; raises what `answer` would raise before generating."""
@@ -76,7 +84,16 @@ class MemoryAnswerer:
             generating = generate(self._thread, prepared, question.sampling, times)
             async with aclosing(generating) as events:  # else a closed answer is decoded on
                 async for event in events:
+                    if isinstance(event, Summary):
+                        await self._learn(question.corpus_id, plan, event.usage)
                     yield event
+
+    async def _learn(self, corpus_id: str, plan: _Plan, usage: Usage) -> None:
+        """An answer that was given is not taken back because it could not be noted."""
+        try:
+            await asyncio.to_thread(self._router.learn, corpus_id, plan.decision, plan.facts, usage)
+        except Exception:
+            _log.exception("an outcome was not noted")
 
     async def retrieve(self, question: Question) -> tuple[Decision, PreparedContext]:
         """What an answer would be given; generates nothing. Raises what `answer` raises before it
@@ -137,104 +154,17 @@ class MemoryAnswerer:
         resident = self._library.corpus(corpus)
         sampling = question.sampling
         room, budget = self._room.of(question.text, question.max_prompt_tokens, sampling.max_tokens)
-        sentence, cosine = self._routes.nearest(resident, question.text)
-        window = resident.window_of(sentence) if sentence >= 0 else ""
-        facts = Facts(
-            corpus_tokens=resident.context_tokens,
-            room=room,
-            nearest=cosine,
-            is_fresh=corpus.indexed_digest == corpus.content_digest,
-            cartridge=self._cartridge_facts(question, corpus, window),
-        )
-        decision = self._decide(question, facts)
+        facts = self._finder.facts(question, corpus, resident, room, budget)
+        decision = self._router.decide(question, facts)
         cartridge = None
         if decision.route is Route.CARTRIDGE and facts.cartridge:
             try:
-                cartridge = self._load(corpus, facts.cartridge)
+                cartridge = self._finder.load(corpus, facts.cartridge)
             except CartridgeError as error:
                 problem = error.reason, str(error)
                 facts = replace(facts, cartridge=replace(facts.cartridge, problem=problem))
-                decision = self._decide(question, facts)
-        return _Plan(decision, resident, cartridge, budget)
-
-    def _decide(self, question: Question, facts: Facts) -> Decision:
-        if blocked := obstacle(question.route, facts):
-            raise fail(*blocked, field="route")
-        return choose(question.text, question.route, facts, self._config.policy)
-
-    def _cartridge_facts(
-        self, question: Question, corpus: Corpus, window: str
-    ) -> CartridgeFacts | None:
-        """What the record and the manifest tell; no tensors are read for it."""
-        record = self._record(question, corpus)
-        if record is None:
-            return None
-        if problem := _state_problem(record):
-            return CartridgeFacts(record.id, problem=problem)
-        if question.route not in (Route.AUTO, Route.CARTRIDGE):
-            return None
-        try:
-            manifest = self._library.manifest(corpus.id, record.id, record.tensor_digest)
-        except CartridgeError as error:
-            return CartridgeFacts(record.id, problem=(error.reason, str(error)))
-        number = manifest.part_of(window)
-        part = manifest.parts[number]
-        measured = part.metrics or record.metrics
-        return CartridgeFacts(
-            record.id,
-            measured.get("recovered", 0.0),
-            Guard.of_metrics(record.metrics),
-            part=number,
-            parts=len(manifest.parts),
-            tensor_digest=record.tensor_digest,
-            problem=self._position_problem(question, part.query_offset),
-        )
-
-    def _load(self, corpus: Corpus, facts: CartridgeFacts) -> Cartridge:
-        return self._library.part(corpus.id, facts.id, facts.tensor_digest, facts.part).cartridge
-
-    def _position_problem(self, question: Question, before: int) -> tuple[str, str] | None:
-        """A question stands behind the whole text that its cartridge stands for."""
-        asked = len(self._routes.prompter.question_ids(question.text))
-        window = self._thread.model.geometry.window
-        left = window - before - asked
-        if question.sampling.max_tokens <= left:
-            return None
-        return (
-            "CONTEXT_TOO_LONG",
-            f"the cartridge stands for {before} tokens and the question has {asked}, which leaves "
-            f"{left} of the window's {window} for an answer of {question.sampling.max_tokens}; "
-            "ask for a shorter one",
-        )
-
-    def _record(self, question: Question, corpus: Corpus) -> CartridgeRecord | None:
-        """The cartridge asked for, else the newest ready one, else the newest one at all."""
-        if question.cartridge_id:
-            return self._shelf.get(corpus.id, question.cartridge_id)
-        ready = self._shelf.newest_ready(corpus.id, self._thread.model.fingerprint)
-        if ready:
-            return ready
-        newest, _ = self._shelf.list(corpus.id, 1)
-        return newest[0] if newest else None
-
-
-def _state_problem(record: CartridgeRecord) -> tuple[str, str] | None:
-    match record.state:
-        case CartridgeState.STALE:
-            return (
-                "CARTRIDGE_STALE",
-                f"cartridge {record.id} was trained on an earlier content of the corpus; refresh it "
-                f"with `longmemory cartridge refresh {record.corpus_id}/{record.id}`",
-            )
-        case CartridgeState.TRAINING:
-            return (
-                "CARTRIDGE_NOT_READY",
-                f"cartridge {record.id} is still being trained; watch its job with `longmemory jobs ls`",
-            )
-        case CartridgeState.FAILED:
-            why = record.error.message if record.error else "its training failed"
-            return ("CARTRIDGE_NOT_READY", f"cartridge {record.id} failed: {why}; train it again")
-    return None
+                decision = self._router.decide(question, facts)
+        return _Plan(decision, resident, cartridge, budget, facts)
 
 
 def _check_published(corpus: ResidentCorpus, limits: Limits) -> None:

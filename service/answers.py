@@ -54,8 +54,24 @@ class Fallback:
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """A route as it stood when one was chosen: how likely it is right, seconds in the middle and at the
+    95th percentile, prompt tokens, what it is worth, and why it was closed where it was.
+    """
+
+    route: Route
+    quality: float
+    p50: float
+    p95: float
+    tokens: int
+    utility: float
+    closed: str = ""  # a stable reason code
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """The route taken, why, on which inputs, and which routes were left before it."""
+    """The route taken, why, on which inputs, which routes were left before it, and the terms of all."""
 
     route: Route
     requested: Route
@@ -64,6 +80,8 @@ class Decision:
     signals: Mapping[str, float] = field(default_factory=dict)
     cartridge_id: str = ""
     fallbacks: tuple[Fallback, ...] = ()
+    options: tuple[Option, ...] = ()  # open ones first, the most worth first
+    id: str = ""
 
     def with_effort(self, effort: Effort | None) -> "Decision":
         """The decision that also tells how far the question was read, where that hung on it."""

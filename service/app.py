@@ -22,7 +22,9 @@ from service.library import Library, reopen_unindexed
 from service.model_thread import ModelThread
 from service.prompt_room import PromptRoom
 from service.residents import Residents
+from service.router import Router
 from service.routes import Routes
+from service.routing.quality import shipped
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
 from service.rpc.server import RunningServer, ServerConfig, serve
@@ -33,13 +35,17 @@ from service.state.corpora import Corpora
 from service.state.database import Database, lock_data_folder
 from service.state.index_catalog import Catalogs
 from service.state.jobs import Jobs
+from service.state.kept_timings import KeptTimings
 from service.state.outcomes import tell_unmade
+from service.state.outcomes_log import OutcomesLog
 from service.state.requests import Requests
 from service.state.uploads import Uploads
 from service.supervisor import WorkerSupervisor
 from service.text_answering import TextAnswerer
+from service.timings import Timings
 
 REQUEST_SECONDS = 24 * 3600.0  # how long a repeated request gets its first answer
+OUTCOME_SECONDS = 30 * 24 * 3600.0  # how long an answer that nobody judged is remembered
 _log = structlog.stdlib.get_logger("longmemory")
 
 
@@ -76,6 +82,10 @@ class Service:
         routes = Routes(model, embedder, readers, config.reading, config.crag)
         cores = CoreShare(layout.work, "server", "worker", config.threads)
         self._thread = ModelThread(model, before_work=cores.take)
+        self._timings = Timings(KeptTimings(self._database), model.fingerprint, str(model.device))
+        outcomes = OutcomesLog(self._database)
+        outcomes.forget(time.time() - OUTCOME_SECONDS)
+        router = Router(config.policy, shipped(), self._timings, outcomes)
         room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
         admission = Admission(config.limits.max_queue)
         self.supervisor = WorkerSupervisor(config, jobs)
@@ -87,9 +97,18 @@ class Service:
             jobs=jobs,
             shelf=shelf,
             requests=requests,
+            outcomes=outcomes,
             limits=config.limits,
             answerer=MemoryAnswerer(
-                config, corpora, shelf, library, routes, self._thread, room, admission
+                config,
+                corpora,
+                shelf,
+                library,
+                routes,
+                self._thread,
+                room,
+                admission,
+                router,
             ),
             text_answerer=TextAnswerer(routes, self._thread, room, admission),
             count_tokens=lambda text: len(model.encode(text)),
@@ -104,6 +123,7 @@ class Service:
         """Ends the worker and the model's thread, then lets the data folder go; blocks."""
         self.supervisor.stop()
         self._thread.close()
+        self._timings.close()
         self._database.close()
         self._lock.release()
 

@@ -7,7 +7,7 @@ from engine.config import DEFAULT_MODEL, EngineConfig
 from retrieval.crag import CragSettings
 from retrieval.infini_retri import ReadingSettings
 from service.limits import Limits
-from service.router import RoutingPolicy
+from service.routing.choice import RoutingPolicy
 
 
 @dataclass(frozen=True, slots=True)

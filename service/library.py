@@ -150,6 +150,10 @@ class Library:
         self._cartridges[key].hits += 1
         return self._cartridges[key]
 
+    def holds(self, corpus_id: str, cartridge_id: str, tensor_digest: str, number: int) -> bool:
+        """Whether a part is in memory."""
+        return (corpus_id, cartridge_id, tensor_digest, number) in self._cartridges
+
     def evict(self, corpus_id: str, cartridge_id: str) -> int:
         """Drops all parts of a cartridge from memory, of all of a corpus' where no cartridge is named;
         how many there were.

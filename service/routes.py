@@ -3,21 +3,28 @@ which route made it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
+import numpy as np
+from numpy.typing import NDArray
+
+from cartridges.general import load_questions
 from cartridges.store import Cartridge
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Lead, Prompter
 from retrieval import crag
-from retrieval.corpus_index import Evidence
+from retrieval.corpus_index import CorpusIndex, Evidence
 from retrieval.crag import CragSettings
 from retrieval.infini_retri import ReadingSettings
 from retrieval.lines import Effort, Findings, Line
 from retrieval.packing import Candidate
 from retrieval.question_kind import asks_for_overview
 from retrieval.readers import Readers
+from retrieval.survey import Background, Survey, survey
 from service.answers import Route
 from service.library import ResidentCorpus
 
@@ -67,6 +74,7 @@ class Routes:
         self._embedder, self.readers = embedder, readers
         self._reading, self._clustering = reading, clustering
         self.prompter = Prompter(model)
+        self._backgrounds: WeakKeyDictionary[CorpusIndex, Background] = WeakKeyDictionary()
 
     def preparer(
         self,
@@ -83,10 +91,19 @@ class Routes:
             Route.NONE: self._none,
         }[route]
 
-    def nearest(self, corpus: ResidentCorpus, question: str) -> tuple[int, float]:
-        """The corpus' nearest sentence and its cosine; -1 and -1 where there is none."""
-        numbers, cosines = corpus.index.search(self._embedder.embed_question(question), 1)
-        return (int(numbers[0]), float(cosines[0])) if len(cosines) else (-1, -1.0)
+    def survey(self, corpus: ResidentCorpus, question: str) -> Survey:
+        """What a cheap search tells about a question and a corpus."""
+        vector = self._embedder.embed_question(question)
+        return survey(corpus.index, question, vector, self._background(corpus.index))
+
+    @cached_property
+    def _unrelated(self) -> NDArray[np.float32]:
+        return self._embedder.embed(load_questions())
+
+    def _background(self, index: CorpusIndex) -> Background:
+        if index not in self._backgrounds:
+            self._backgrounds[index] = Background.of(index, self._unrelated)
+        return self._backgrounds[index]
 
     def reading_settings(self, budget: Budget) -> ReadingSettings:
         """The settings of a reading whose evidence may have so many tokens."""

@@ -24,7 +24,7 @@ DOORWAYS = {
     "redis": {"service"},
     "sqlite3": {"service"},
     "matplotlib": {"evaluation"},
-    "bm25s": {"benchmarks"},
+    "bm25s": {"retrieval", "benchmarks"},
 }
 UNSAFE = ("pickle", "marshal", "shelve", "dill", "joblib")
 

@@ -71,8 +71,11 @@ def ask(
     with connected(server, as_json) as client:
         if as_json:
             answer = client.ask(name, question, route, timeout=timeout, **options)
-            signals = {"signals": dict(answer.decision.signals)} if explain else {}
-            print_json(answer.as_json() | signals)
+            terms = {
+                "signals": dict(answer.decision.signals),
+                "options": [one.as_json() for one in answer.decision.options],
+            }
+            print_json(answer.as_json() | (terms if explain else {}))
         else:
             events = client.ask_stream(name, question, route, timeout=timeout, **options)
             print_answer(events, explain)
@@ -107,13 +110,34 @@ def _print_decision(decision: Decision) -> None:
     ]
     if decision.cartridge:
         rows.append(("cartridge", decision.cartridge))
-    rows += [(f"not {left.route}", f"{left.reason}: {left.message}") for left in decision.fallbacks]
+    if decision.id:
+        rows.append(("decision", decision.id))
     print_table(("decision", ""), rows)
+    if decision.options:
+        typer.echo()
+        _print_options(decision)
     if decision.signals:
         typer.echo()
         rows = [(key, f"{value:g}") for key, value in sorted(decision.signals.items())]
         print_table(("signal", "value"), rows)
     typer.echo()
+
+
+def _print_options(decision: Decision) -> None:
+    """Every route as a person would compare them: what it promises, what it takes, why it was left."""
+    rows = [
+        (
+            f"> {one.route}" if one.route == decision.route else f"  {one.route}",
+            f"{one.quality:.0%}",
+            f"{one.expected_seconds:.1f} s",
+            f"{one.slow_seconds:.1f} s",
+            str(one.prompt_tokens),
+            f"{one.utility:.2f}",
+            f"{one.closed_reason}: {one.closed_message}" if one.closed_reason else "",
+        )
+        for one in decision.options
+    ]
+    print_table(("route", "right", "takes", "at worst", "tokens", "worth", "shut out"), rows)
 
 
 def _print_evidence(evidence: tuple[Evidence, ...]) -> None:

@@ -11,6 +11,7 @@ from service.cli.ask import ask
 from service.cli.calibrate import calibrate
 from service.cli.doctor_command import doctor
 from service.cli.evaluate import app as evaluate_app
+from service.cli.feedback import feedback
 from service.cli.read import read
 from service.cli.serve import serve, setup
 
@@ -25,6 +26,7 @@ app.command("setup")(setup)
 app.add_typer(cli_corpus.app, name="corpus")
 app.add_typer(cli_cartridge.app, name="cartridge")
 app.command("ask")(ask)
+app.command("feedback")(feedback)
 app.command("read")(read)
 app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(evaluate_app, name="evaluate")

@@ -319,6 +319,15 @@ class Client:
             if event is not None:
                 yield event
 
+    def judge(self, corpus_id: str, decision_id: str, is_good: bool) -> tuple[int, int]:
+        """Says whether an answer was right; how many of its kind and route are right and wrong."""
+        verdict = query_pb2.VERDICT_GOOD if is_good else query_pb2.VERDICT_BAD
+        request = query_pb2.RecordFeedbackRequest(
+            corpus=corpus_name(corpus_id), decision_id=decision_id, verdict=verdict
+        )
+        found = self._calls.call(self._calls.queries.RecordFeedback, request)
+        return found.good_count, found.bad_count
+
     def count_tokens(self, text: str) -> int:
         """Tokens of a text under the served model."""
         request = query_pb2.CountTokensRequest(text=text)

@@ -197,8 +197,31 @@ class Fallback:
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """A route as it stood: how likely it is right, seconds in the middle and at the 95th percentile,
+    prompt tokens, what it is worth, and why it was shut out where it was.
+    """
+
+    route: str
+    quality: float
+    expected_seconds: float
+    slow_seconds: float
+    prompt_tokens: int
+    utility: float
+    closed_reason: str = ""
+    closed_message: str = ""
+
+    def as_json(self) -> Json:
+        """The terms as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """The route taken, why, and on which numbers. `requested` is auto where none was forced."""
+    """The route taken, why, and on which numbers. `requested` is auto where none was forced.
+
+    `options` are the terms of every route, open ones first, and `id` names the answer for feedback.
+    """
 
     route: str
     requested: str
@@ -207,6 +230,8 @@ class Decision:
     signals: Mapping[str, float] = field(default_factory=dict)
     cartridge: str = ""
     fallbacks: tuple[Fallback, ...] = ()
+    options: tuple[Option, ...] = ()
+    id: str = ""
 
     def as_json(self) -> Json:
         """The decision as JSON values."""
@@ -329,6 +354,7 @@ class Answer:
             "explanation": self.decision.explanation,
             "fallbacks": [left.as_json() for left in self.decision.fallbacks],
             "cartridge": self.decision.cartridge,
+            "decision_id": self.decision.id,
             "finish": self.finish,
         }
 

@@ -104,6 +104,20 @@ def decision(message: query_pb2.RouteDecision) -> types.Decision:
             types.Fallback(_route(left.route), left.reason, left.message)
             for left in message.fallbacks
         ),
+        options=tuple(
+            types.Option(
+                _route(one.route),
+                one.quality,
+                _seconds(one.expected_time),
+                _seconds(one.slow_time),
+                one.prompt_tokens,
+                one.utility,
+                one.closed_reason,
+                one.closed_message,
+            )
+            for one in message.options
+        ),
+        id=message.decision_id,
     )
 
 

@@ -15,6 +15,7 @@ from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf
 from service.state.corpora import Corpora
 from service.state.corpus import DeletedCorpus
 from service.state.jobs import Jobs
+from service.state.outcomes_log import OutcomesLog
 from service.state.requests import Requests
 from service.state.uploads import Uploads
 from service.text_answering import TextEvent, TextQuestion
@@ -91,6 +92,7 @@ class Backend:
     jobs: Jobs
     shelf: CartridgeShelf
     requests: Requests
+    outcomes: OutcomesLog
     limits: Limits
     answerer: Answerer
     text_answerer: TextAnswers

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from longmemory.v1 import query_pb2, query_pb2_grpc
 
+from service import ids
 from service.answers import AnswerEvent, Question
 from service.errors import fail
 from service.rpc import query_wire
@@ -94,6 +95,18 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         async with _closing(events) as events:
             async for event in events:
                 yield answer.add_of_text(event)
+
+    async def RecordFeedback(
+        self, request: query_pb2.RecordFeedbackRequest, context: Any
+    ) -> query_pb2.RecordFeedbackResponse:
+        """Keep what a caller says of an answer."""
+        corpus_id = ids.parse_corpus_name(request.corpus, "corpus")
+        is_good = query_wire.verdict(request.verdict)
+        await asyncio.to_thread(self._backend.corpora.require, corpus_id)
+        good, bad = await asyncio.to_thread(
+            self._backend.outcomes.judge, corpus_id, request.decision_id, is_good
+        )
+        return query_pb2.RecordFeedbackResponse(good_count=good, bad_count=bad)
 
     async def CountTokens(
         self, request: query_pb2.CountTokensRequest, context: Any

@@ -18,6 +18,7 @@ from service.answers import (
     AnswerEvent,
     Decision,
     Delta,
+    Option,
     Question,
     Reading,
     ReadSoFar,
@@ -119,7 +120,29 @@ def decision(value: Decision, corpus_id: str) -> query_pb2.RouteDecision:
             )
             for one in value.fallbacks
         ],
+        options=[_option(one) for one in value.options],
+        decision_id=value.id,
     )
+
+
+def _option(one: Option) -> query_pb2.RouteOption:
+    return query_pb2.RouteOption(
+        route=_ROUTES[one.route],
+        quality=one.quality,
+        expected_time=duration(one.p50),
+        slow_time=duration(one.p95),
+        prompt_tokens=one.tokens,
+        utility=one.utility,
+        closed_reason=one.closed,
+        closed_message=one.why,
+    )
+
+
+def verdict(number: int) -> bool:
+    """Whether an answer was right."""
+    if number not in (query_pb2.VERDICT_GOOD, query_pb2.VERDICT_BAD):
+        raise _invalid("verdict", "it is not set; say VERDICT_GOOD or VERDICT_BAD")
+    return number == query_pb2.VERDICT_GOOD
 
 
 def evidence(spans: tuple[Evidence, ...]) -> list[query_pb2.Evidence]:

@@ -22,7 +22,7 @@ from types import TracebackType
 from service.errors import fail
 from service.limits import Limits
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = (
     """CREATE TABLE corpora (
@@ -67,8 +67,21 @@ _SCHEMA = (
     """CREATE TABLE requests (
         method TEXT NOT NULL, request_id TEXT NOT NULL, body_sha256 TEXT NOT NULL,
         response BLOB NOT NULL, create_time REAL NOT NULL, PRIMARY KEY (method, request_id))""",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+
+# What each version added to the one before it; a folder of an earlier one is brought up to date.
+_ADDED = {
+    2: (
+        "CREATE TABLE timings (machine TEXT PRIMARY KEY, stages_json TEXT NOT NULL)",
+        """CREATE TABLE outcomes (
+        id TEXT PRIMARY KEY, corpus_id TEXT NOT NULL REFERENCES corpora(id) ON DELETE CASCADE,
+        kind TEXT NOT NULL, route TEXT NOT NULL, reason TEXT NOT NULL, quality REAL NOT NULL,
+        propensity REAL NOT NULL, options_json TEXT NOT NULL, seconds REAL NOT NULL,
+        prompt_tokens INTEGER NOT NULL, verdict INTEGER, create_time REAL NOT NULL)""",
+        "CREATE INDEX outcomes_by_kind ON outcomes(corpus_id, kind, route, verdict)",
+        "CREATE INDEX outcomes_by_time ON outcomes(create_time)",
+    ),
+}
 
 
 class Database:
@@ -135,15 +148,18 @@ class Database:
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if version == SCHEMA_VERSION:
                 return
-            if version != 0:
+            if version > SCHEMA_VERSION:
                 raise fail(
                     "DATA_FOLDER_VERSION",
                     f"the data folder has schema version {version}, this release reads "
                     f"{SCHEMA_VERSION}; start the release that wrote it, or name another folder",
                     version=version,
                 )
-            for statement in _SCHEMA:
+            first = _SCHEMA if version == 0 else ()
+            added = (_ADDED[later] for later in range(max(1, version) + 1, SCHEMA_VERSION + 1))
+            for statement in (*first, *(one for more in added for one in more)):
                 self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 @dataclass(frozen=True, slots=True)

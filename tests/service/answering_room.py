@@ -24,13 +24,18 @@ from service.indexing import Indexer, IndexProgress
 from service.library import Library, ResidentCorpus
 from service.model_thread import ModelThread
 from service.prompt_room import PromptRoom
+from service.router import Router
 from service.routes import Routes
+from service.routing.quality import shipped
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore, examine
 from service.state.corpora import Corpora
 from service.state.database import Database
 from service.state.index_catalog import Catalog, Catalogs
+from service.state.kept_timings import KeptTimings
+from service.state.outcomes_log import OutcomesLog
 from service.text_answering import TextAnswerer
+from service.timings import Timings
 
 
 @dataclass
@@ -113,7 +118,11 @@ def build(folder: Path, model: LanguageModel, embedder: Embedder, **changes: Any
     thread = ModelThread(model)
     room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
     admission = Admission(config.limits.max_queue)
-    answerer = MemoryAnswerer(config, corpora, shelf, library, routes, thread, room, admission)
+    timings = Timings(KeptTimings(database), model.fingerprint, "cpu")
+    router = Router(config.policy, shipped(), timings, OutcomesLog(database))
+    answerer = MemoryAnswerer(
+        config, corpora, shelf, library, routes, thread, room, admission, router
+    )
     indexer = Indexer(reader, windows, catalogs, corpora, content)
     texts = TextAnswerer(routes, thread, room, admission)
     return Room(

@@ -51,6 +51,7 @@ from service.state.corpus import DeletedCorpus
 from service.state.database import Database
 from service.state.jobs import Jobs
 from service.state.outcomes import tell_unmade
+from service.state.outcomes_log import OutcomesLog
 from service.state.requests import Requests
 from service.state.uploads import Uploads
 from service.text_answering import TextEvent, TextQuestion
@@ -253,6 +254,7 @@ async def open_room(folder: Path) -> AsyncIterator[GrpcRoom]:
         jobs=Jobs(database, limits=LIMITS, on_unmade=tell_unmade(corpora, shelf)),
         shelf=shelf,
         requests=Requests(database),
+        outcomes=OutcomesLog(database),
         limits=LIMITS,
         answerer=answerer,
         text_answerer=text_answerer,

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from grpc_room import UUIDS, GrpcRoom, open_room, refused
 from longmemory.v1 import query_pb2
 
 from engine.sampling import SamplingParams
-from service.answers import Route
+from service.answers import Decision, Option, Route
 from service.errors import fail
+from service.state.outcomes_log import Outcome
 
 
 @pytest.fixture
@@ -66,6 +68,55 @@ async def test_a_route_is_explained_without_an_answer(room: GrpcRoom) -> None:
     explained = await room.queries.ExplainRoute(query_pb2.ExplainRouteRequest(query=request()))
     assert explained.reason == "CARTRIDGE_READY"
     assert dict(explained.signals) == {"corpus_tokens": 9.0}
+
+
+async def test_a_decision_tells_the_terms_of_every_route(room: GrpcRoom) -> None:
+    decision, *rest = room.answerer.events
+    assert isinstance(decision, Decision)
+    options = (
+        Option(Route.CRAG, 0.75, 1.5, 3.0, 300, 0.7),
+        Option(Route.NONE, 0.1, 0.5, 1.0, 20, 0.09, "ON_TOPIC", "it is read"),
+    )
+    room.answerer.events = (replace(decision, options=options, id="d1"), *rest)
+    answer = await room.queries.Query(request())
+    assert answer.route.decision_id == "d1"
+    first, second = answer.route.options
+    assert (first.route, first.quality, first.prompt_tokens) == (query_pb2.ROUTE_CRAG, 0.75, 300)
+    assert first.expected_time.ToTimedelta().total_seconds() == 1.5
+    assert first.slow_time.ToTimedelta().total_seconds() == 3.0
+    assert (first.closed_reason, second.closed_reason) == ("", "ON_TOPIC")
+
+
+async def test_a_verdict_is_kept_and_counted(room: GrpcRoom) -> None:
+    room.backend.outcomes.add(
+        Outcome("d1", "books", "lookup", "crag", "HIGHEST_UTILITY", 0.7, [], 1.0, 300)
+    )
+    wanted = query_pb2.RecordFeedbackRequest(
+        corpus="corpora/books", decision_id="d1", verdict=query_pb2.VERDICT_BAD
+    )
+    counts = await room.queries.RecordFeedback(wanted)
+    assert (counts.good_count, counts.bad_count) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "field"),
+    [
+        ({"verdict": 0}, "INVALID_VALUE", "verdict"),
+        ({"verdict": 9}, "INVALID_VALUE", "verdict"),
+        ({"decision_id": "unknown"}, "DECISION_NOT_FOUND", "decision_id"),
+        ({"corpus": "corpora/nowhere"}, "CORPUS_NOT_FOUND", ""),
+        ({"corpus": "books"}, "MALFORMED_ID", "corpus"),
+    ],
+)
+async def test_a_verdict_that_cannot_be_kept_is_refused(
+    room: GrpcRoom, changes: dict[str, Any], reason: str, field: str
+) -> None:
+    fields = {"corpus": "corpora/books", "decision_id": "d1", "verdict": query_pb2.VERDICT_GOOD}
+    found = await refused(
+        room.queries.RecordFeedback(query_pb2.RecordFeedbackRequest(**(fields | changes)))
+    )
+    assert found.reason == reason
+    assert (found.field or "") == field
 
 
 async def test_settings_and_deadline_reach_the_answerer(room: GrpcRoom) -> None:

@@ -34,6 +34,12 @@ class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FINISH_REASON_STOP: _ClassVar[FinishReason]
     FINISH_REASON_LENGTH: _ClassVar[FinishReason]
     FINISH_REASON_CANCELLED: _ClassVar[FinishReason]
+
+class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERDICT_UNSPECIFIED: _ClassVar[Verdict]
+    VERDICT_GOOD: _ClassVar[Verdict]
+    VERDICT_BAD: _ClassVar[Verdict]
 ROUTE_UNSPECIFIED: Route
 ROUTE_CARTRIDGE: Route
 ROUTE_INFINI_RETRI: Route
@@ -48,6 +54,9 @@ FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_STOP: FinishReason
 FINISH_REASON_LENGTH: FinishReason
 FINISH_REASON_CANCELLED: FinishReason
+VERDICT_UNSPECIFIED: Verdict
+VERDICT_GOOD: Verdict
+VERDICT_BAD: Verdict
 
 class QueryRequest(_message.Message):
     __slots__ = ("corpus", "query", "route", "cartridge", "generation_config", "budget", "request_id", "reader")
@@ -90,7 +99,7 @@ class GenerationConfig(_message.Message):
     def __init__(self, max_output_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., stop_sequences: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class RouteDecision(_message.Message):
-    __slots__ = ("route", "requested_route", "reason", "explanation", "signals", "cartridge", "fallbacks")
+    __slots__ = ("route", "requested_route", "reason", "explanation", "signals", "cartridge", "fallbacks", "options", "decision_id")
     class SignalsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +114,8 @@ class RouteDecision(_message.Message):
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
     CARTRIDGE_FIELD_NUMBER: _ClassVar[int]
     FALLBACKS_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     route: Route
     requested_route: Route
     reason: str
@@ -112,7 +123,29 @@ class RouteDecision(_message.Message):
     signals: _containers.ScalarMap[str, float]
     cartridge: str
     fallbacks: _containers.RepeatedCompositeFieldContainer[RouteFallback]
-    def __init__(self, route: _Optional[_Union[Route, str]] = ..., requested_route: _Optional[_Union[Route, str]] = ..., reason: _Optional[str] = ..., explanation: _Optional[str] = ..., signals: _Optional[_Mapping[str, float]] = ..., cartridge: _Optional[str] = ..., fallbacks: _Optional[_Iterable[_Union[RouteFallback, _Mapping]]] = ...) -> None: ...
+    options: _containers.RepeatedCompositeFieldContainer[RouteOption]
+    decision_id: str
+    def __init__(self, route: _Optional[_Union[Route, str]] = ..., requested_route: _Optional[_Union[Route, str]] = ..., reason: _Optional[str] = ..., explanation: _Optional[str] = ..., signals: _Optional[_Mapping[str, float]] = ..., cartridge: _Optional[str] = ..., fallbacks: _Optional[_Iterable[_Union[RouteFallback, _Mapping]]] = ..., options: _Optional[_Iterable[_Union[RouteOption, _Mapping]]] = ..., decision_id: _Optional[str] = ...) -> None: ...
+
+class RouteOption(_message.Message):
+    __slots__ = ("route", "quality", "expected_time", "slow_time", "prompt_tokens", "utility", "closed_reason", "closed_message")
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_TIME_FIELD_NUMBER: _ClassVar[int]
+    SLOW_TIME_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    UTILITY_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_REASON_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    route: Route
+    quality: float
+    expected_time: _duration_pb2.Duration
+    slow_time: _duration_pb2.Duration
+    prompt_tokens: int
+    utility: float
+    closed_reason: str
+    closed_message: str
+    def __init__(self, route: _Optional[_Union[Route, str]] = ..., quality: _Optional[float] = ..., expected_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., slow_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., prompt_tokens: _Optional[int] = ..., utility: _Optional[float] = ..., closed_reason: _Optional[str] = ..., closed_message: _Optional[str] = ...) -> None: ...
 
 class RouteFallback(_message.Message):
     __slots__ = ("route", "reason", "message")
@@ -267,6 +300,24 @@ class ReadingProgress(_message.Message):
     sentences: int
     tokens: int
     def __init__(self, sentences: _Optional[int] = ..., tokens: _Optional[int] = ...) -> None: ...
+
+class RecordFeedbackRequest(_message.Message):
+    __slots__ = ("corpus", "decision_id", "verdict")
+    CORPUS_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    corpus: str
+    decision_id: str
+    verdict: Verdict
+    def __init__(self, corpus: _Optional[str] = ..., decision_id: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ...) -> None: ...
+
+class RecordFeedbackResponse(_message.Message):
+    __slots__ = ("good_count", "bad_count")
+    GOOD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BAD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    good_count: int
+    bad_count: int
+    def __init__(self, good_count: _Optional[int] = ..., bad_count: _Optional[int] = ...) -> None: ...
 
 class CountTokensRequest(_message.Message):
     __slots__ = ("text",)

@@ -60,6 +60,11 @@ class QueryServiceStub:
                 request_serializer=longmemory_dot_v1_dot_query__pb2.QueryTextRequest.SerializeToString,
                 response_deserializer=longmemory_dot_v1_dot_query__pb2.QueryTextResponse.FromString,
                 _registered_method=True)
+        self.RecordFeedback = channel.unary_unary(
+                '/longmemory.v1.QueryService/RecordFeedback',
+                request_serializer=longmemory_dot_v1_dot_query__pb2.RecordFeedbackRequest.SerializeToString,
+                response_deserializer=longmemory_dot_v1_dot_query__pb2.RecordFeedbackResponse.FromString,
+                _registered_method=True)
         self.CountTokens = channel.unary_unary(
                 '/longmemory.v1.QueryService/CountTokens',
                 request_serializer=longmemory_dot_v1_dot_query__pb2.CountTokensRequest.SerializeToString,
@@ -106,6 +111,13 @@ class QueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordFeedback(self, request, context):
+        """What a caller says of an answer; the router learns from it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CountTokens(self, request, context):
         """How many tokens of the served model a text has.
         """
@@ -140,6 +152,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.QueryText,
                     request_deserializer=longmemory_dot_v1_dot_query__pb2.QueryTextRequest.FromString,
                     response_serializer=longmemory_dot_v1_dot_query__pb2.QueryTextResponse.SerializeToString,
+            ),
+            'RecordFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordFeedback,
+                    request_deserializer=longmemory_dot_v1_dot_query__pb2.RecordFeedbackRequest.FromString,
+                    response_serializer=longmemory_dot_v1_dot_query__pb2.RecordFeedbackResponse.SerializeToString,
             ),
             'CountTokens': grpc.unary_unary_rpc_method_handler(
                     servicer.CountTokens,
@@ -283,6 +300,33 @@ class QueryService:
             '/longmemory.v1.QueryService/QueryText',
             longmemory_dot_v1_dot_query__pb2.QueryTextRequest.SerializeToString,
             longmemory_dot_v1_dot_query__pb2.QueryTextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/longmemory.v1.QueryService/RecordFeedback',
+            longmemory_dot_v1_dot_query__pb2.RecordFeedbackRequest.SerializeToString,
+            longmemory_dot_v1_dot_query__pb2.RecordFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,124 @@
+"""Which route answers a question: of those that are open, the one that is worth the most for its cost.
+
+utility = P(right) - price of its seconds - price of its prompt tokens. A caller's own wish wins, or
+fails with what stands in its way. The decision carries every route's terms.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from service.answers import Decision, Fallback, Option, Route
+from service.routing.costs import CostModel, Estimate
+from service.routing.facts import Facts
+from service.routing.gates import GateSettings, closed, is_off_topic
+from service.routing.quality import QualityModel, Verdicts
+
+ROUTES = (Route.CARTRIDGE, Route.CRAG, Route.INFINI_RETRI, Route.FULL_CONTEXT, Route.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingPolicy:
+    """What an answer may cost: prices are in shares of a right answer."""
+
+    a_second: float = 0.01
+    a_thousand_tokens: float = 0.02  # of the prompt
+    gates: GateSettings = field(default_factory=GateSettings)
+
+    def __post_init__(self) -> None:
+        if self.a_second < 0 or self.a_thousand_tokens < 0:
+            raise ValueError("prices must not be below 0")
+
+
+def choose(
+    wish: Route,
+    facts: Facts,
+    policy: RoutingPolicy,
+    quality: QualityModel,
+    costs: CostModel,
+    verdicts: Mapping[Route, Verdicts] | None = None,
+) -> Decision:
+    """The route for a question. A wish other than `auto` is taken as it is; see `obstacle` first."""
+    options = [
+        _option(route, facts, policy, quality, costs, (verdicts or {}).get(route))
+        for route in ROUTES
+    ]
+    options.sort(key=lambda one: (bool(one.closed), -one.utility))
+    if wish is not Route.AUTO:
+        return _decision(wish, wish, "REQUESTED", "the caller asked for this route", facts, options)
+    open_ones = [one for one in options if not one.closed]
+    if not open_ones:  # a deadline that none meets: the cheapest of them tries
+        able = [one for one in options if one.closed == "DEADLINE_TOO_SHORT"]
+        best = min(able or options, key=lambda one: one.p50)
+        return _decision(
+            best.route, wish, "DEADLINE_TOO_SHORT",
+            f"no route is sure to end in time; this one is the fastest, about {best.p50:.1f} s",
+            facts, options,
+        )  # fmt: skip
+    best, runner_up = open_ones[0], open_ones[1] if len(open_ones) > 1 else None
+    reason = "OFF_TOPIC" if is_off_topic(facts, policy.gates) else "HIGHEST_UTILITY"
+    told = _told(best, runner_up)
+    if reason == "OFF_TOPIC":
+        told = f"{next(one.why for one in options if one.closed == 'OFF_TOPIC')}; {told}"
+    return _decision(best.route, wish, reason, told, facts, options)
+
+
+def amounts(route: Route, facts: Facts) -> dict[str, float]:
+    """How much of each stage a route takes."""
+    read = facts.asked + _context(route, facts)
+    stages = {"read": float(read), "decode": float(facts.answer)}
+    if route is Route.CARTRIDGE and facts.cartridge and facts.cartridge.mebibytes:
+        stages["load"] = facts.cartridge.mebibytes
+    if route is Route.CRAG:
+        stages["search"] = facts.sentences / 1000
+    if route is Route.INFINI_RETRI:
+        stages["attend"] = float(facts.corpus_tokens)
+    return stages
+
+
+def _context(route: Route, facts: Facts) -> int:
+    if route is Route.FULL_CONTEXT:
+        return facts.corpus_tokens
+    if route in (Route.CRAG, Route.INFINI_RETRI):
+        return min(facts.evidence, facts.corpus_tokens)
+    return 0
+
+
+def _option(
+    route: Route,
+    facts: Facts,
+    policy: RoutingPolicy,
+    quality: QualityModel,
+    costs: CostModel,
+    verdicts: Verdicts | None,
+) -> Option:
+    estimate: Estimate = costs.estimate(amounts(route, facts))
+    tokens = facts.asked + _context(route, facts)
+    likely = quality.expected(route, facts, verdicts)
+    price = policy.a_second * estimate.p50 + policy.a_thousand_tokens * tokens / 1000
+    reason, why = closed(route, facts, policy.gates, estimate) or ("", "")
+    return Option(route, likely, estimate.p50, estimate.p95, tokens, likely - price, reason, why)
+
+
+def _told(best: Option, runner_up: Option | None) -> str:
+    own = f"{best.quality:.0%} likely right for {best.tokens} prompt tokens and about {best.p50:.1f} s"
+    if runner_up is None:
+        return f"{own}; no other route is open"
+    return (
+        f"{own}; next is {runner_up.route.value}, {runner_up.quality:.0%} for {runner_up.tokens} "
+        f"tokens and {runner_up.p50:.1f} s"
+    )
+
+
+def _decision(
+    route: Route, wish: Route, reason: str, told: str, facts: Facts, options: list[Option]
+) -> Decision:
+    left = tuple(
+        Fallback(one.route, one.closed, one.why)
+        for one in options
+        if one.closed not in ("", "OFF_TOPIC", "ON_TOPIC", "CARTRIDGE_NOT_FOUND")
+    )
+    cartridge_id = facts.cartridge.id if route is Route.CARTRIDGE and facts.cartridge else ""
+    return Decision(
+        route, wish, reason, told, facts.signals(), cartridge_id,
+        left if wish is Route.AUTO else (), tuple(options),
+    )  # fmt: skip

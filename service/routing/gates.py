@@ -1,0 +1,93 @@
+"""What shuts a route out, each with a stable reason and a sentence with the mend. Pure."""
+
+from dataclasses import dataclass
+
+from retrieval.question_kind import Kind
+from service.answers import Route
+from service.routing.costs import Estimate
+from service.routing.facts import CartridgeFacts, Facts
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """Cosines are of the default embedder."""
+
+    off_topic: float = 0.30  # no sentence of the corpus is nearer to the question than this
+    recovered: float = 0.50  # share of full-context quality below which no cartridge is asked
+
+    def __post_init__(self) -> None:
+        if not -1.0 <= self.off_topic <= 1.0 or not self.recovered <= 1.0:
+            raise ValueError("off_topic must be a cosine, and recovered a share")
+
+
+def obstacle(route: Route, facts: Facts) -> tuple[str, str] | None:
+    """Why a route cannot run at all, whoever asks for it; None where it can."""
+    if route is Route.CARTRIDGE:
+        if facts.cartridge is None:
+            return (
+                "CARTRIDGE_NOT_FOUND",
+                "the corpus has no cartridge; run `longmemory cartridge train`",
+            )
+        return facts.cartridge.problem
+    if route is Route.FULL_CONTEXT and facts.corpus_tokens > facts.room:
+        return (
+            "CONTEXT_TOO_LONG",
+            f"the corpus has {facts.corpus_tokens} tokens and {facts.room} fit beside the question; "
+            "use route infini_retri, crag or auto",
+        )
+    return None
+
+
+def is_off_topic(facts: Facts, settings: GateSettings) -> bool:
+    """Whether nothing in the corpus comes near; an overview that names nothing is of the corpus."""
+    return facts.survey.nearest < settings.off_topic and not facts.is_nameless
+
+
+def closed(
+    route: Route, facts: Facts, settings: GateSettings, cost: Estimate
+) -> tuple[str, str] | None:
+    """Why the router does not take a route by itself."""
+    if blocked := obstacle(route, facts):
+        return blocked
+    off_topic = is_off_topic(facts, settings)
+    if route is Route.NONE and not off_topic:
+        return "ON_TOPIC", "the corpus speaks of what is asked, so it is not left unread"
+    if route is not Route.NONE and off_topic:
+        return (
+            "OFF_TOPIC",
+            f"no sentence of the corpus comes near the question (cosine {facts.survey.nearest:.2f}, "
+            f"{settings.off_topic:.2f} asked)",
+        )
+    cartridge = facts.cartridge if route is Route.CARTRIDGE else None
+    if cartridge and (weakness := _weakness(facts, cartridge, settings)):
+        return weakness
+    if facts.seconds_left is not None and cost.p95 > facts.seconds_left:
+        return (
+            "DEADLINE_TOO_SHORT",
+            f"it may take {cost.p95:.1f} s and {max(0.0, facts.seconds_left):.1f} s are left",
+        )
+    return None
+
+
+def _weakness(
+    facts: Facts, cartridge: CartridgeFacts, settings: GateSettings
+) -> tuple[str, str] | None:
+    guard = cartridge.guard
+    if guard and not guard.lets_in(facts.survey.nearest):
+        return (
+            "CARTRIDGE_OFF_TOPIC",
+            f"the question is too far from the corpus (cosine {facts.survey.nearest:.2f}); above "
+            f"{guard.threshold:.2f} at most {guard.alpha:.0%} of unrelated questions are let in",
+        )
+    if facts.kind in (Kind.NUMERIC, Kind.COUNT, Kind.TEMPORAL):
+        return (
+            "EXACT_FIGURES",
+            "the question asks for a figure or a table, which cartridges lose first; the text is read",
+        )
+    if cartridge.recovered < settings.recovered:
+        return (
+            "CARTRIDGE_WEAK",
+            f"it recovers {cartridge.recovered:.0%} of full-context quality, "
+            f"{settings.recovered:.0%} are asked; more tokens or more training would help",
+        )
+    return None

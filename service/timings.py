@@ -1,0 +1,44 @@
+"""What answers took on this machine, learned as they come, so that the next one's cost is known."""
+
+import platform
+import threading
+
+from service.answers import Route, Usage
+from service.routing.choice import amounts
+from service.routing.costs import CostModel
+from service.routing.facts import Facts
+from service.state.kept_timings import KeptTimings
+
+_KEPT_EVERY = 16  # answers
+
+
+class Timings:
+    """The cost model of one machine and model."""
+
+    def __init__(self, kept: KeptTimings, model_fingerprint: str, device: str) -> None:
+        self._kept, self._lock, self._learned = kept, threading.Lock(), 0
+        self._machine = f"{platform.node()}/{device}/{model_fingerprint[:16]}"
+        known = kept.get(self._machine)
+        self.costs = CostModel.from_json(known) if known else CostModel()
+
+    def learn(self, route: Route, facts: Facts, usage: Usage) -> None:
+        """From one answer that came to its end: each stage by the part of the time that was its own."""
+        wanted = amounts(route, facts)
+        reading = usage.first_token_seconds - usage.queue_seconds - usage.prepare_seconds
+        seen = {"read": (float(usage.prompt_tokens), reading)}
+        if usage.output_tokens > 1:
+            decoding = usage.total_seconds - usage.first_token_seconds
+            seen["decode"] = (float(usage.output_tokens), decoding)
+        for stage in ("search", "attend", "load"):
+            if stage in wanted:
+                seen[stage] = (wanted[stage], usage.prepare_seconds)
+        with self._lock:
+            for stage, (amount, seconds) in seen.items():
+                self.costs = self.costs.learned(stage, amount, max(0.0, seconds))
+            self._learned += 1
+            if self._learned % _KEPT_EVERY == 0:
+                self._kept.put(self._machine, self.costs.to_json())
+
+    def close(self) -> None:
+        """Keeps what was learned since."""
+        self._kept.put(self._machine, self.costs.to_json())

@@ -1,0 +1,169 @@
+"""The router: gates with reasons, the most worth for its cost, and every term told."""
+
+from dataclasses import replace
+
+import pytest
+
+from cartridges.guard import Guard
+from retrieval.question_kind import Kind
+from retrieval.survey import Survey
+from service.answers import Decision, Route
+from service.routing.choice import ROUTES, RoutingPolicy, amounts, choose
+from service.routing.costs import CostModel, Stage
+from service.routing.facts import CartridgeFacts, Facts
+from service.routing.gates import GateSettings, obstacle
+from service.routing.quality import QualityModel, Verdicts
+
+POLICY = RoutingPolicy(gates=GateSettings(off_topic=0.25, recovered=0.5))
+NEAR, FAR = Survey(3, nearest=0.6, known=1.0), Survey(3, nearest=0.2)
+GOOD = CartridgeFacts("good", recovered=0.95)
+WEAK = CartridgeFacts("weak", recovered=0.4)
+STALE = CartridgeFacts("old", problem=("CARTRIDGE_STALE", "refresh it"))
+LONG = Facts(corpus_tokens=100_000, room=1000, survey=NEAR, sentences=4000, asked=20)
+SHORT = replace(LONG, corpus_tokens=800, sentences=30)
+COSTS = CostModel()
+OPEN = {"": 0.0}
+
+
+def model(**likely: float) -> QualityModel:
+    """A route's logit; routes that are not named are worth a coin's toss."""
+    return QualityModel({Route(name): {"one": value} for name, value in likely.items()})
+
+
+def decide(facts: Facts, quality: QualityModel | None = None, wish: Route = Route.AUTO) -> Decision:
+    return choose(wish, facts, POLICY, quality or QualityModel(), COSTS)
+
+
+def closed(decision: Decision) -> dict[Route, str]:
+    return {one.route: one.closed for one in decision.options}
+
+
+def test_the_route_with_the_most_worth_is_taken_and_the_next_one_is_told() -> None:
+    facts = replace(SHORT, cartridge=GOOD)
+    quality = model(cartridge=1.0, crag=2.0, infini_retri=0.5, full_context=0.2)
+    decision = decide(facts, quality)
+    assert (decision.route, decision.reason) == (Route.CRAG, "HIGHEST_UTILITY")
+    ranked = [one for one in decision.options if not one.closed]
+    assert [one.utility for one in ranked] == sorted((x.utility for x in ranked), reverse=True)
+    assert ranked[0].route is Route.CRAG
+    assert ranked[1].route.value in decision.explanation
+
+
+def test_of_routes_that_are_as_good_the_cheaper_one_is_taken() -> None:
+    facts = replace(SHORT, cartridge=GOOD)
+    assert decide(facts).route is Route.CARTRIDGE  # reads the question alone
+    assert decide(replace(LONG)).route is Route.CRAG  # does not read the text
+
+
+@pytest.mark.parametrize(
+    ("facts", "route", "reason"),
+    [
+        (LONG, Route.FULL_CONTEXT, "CONTEXT_TOO_LONG"),
+        (LONG, Route.CARTRIDGE, "CARTRIDGE_NOT_FOUND"),
+        (LONG, Route.NONE, "ON_TOPIC"),
+        (replace(LONG, cartridge=STALE), Route.CARTRIDGE, "CARTRIDGE_STALE"),
+        (replace(LONG, cartridge=WEAK), Route.CARTRIDGE, "CARTRIDGE_WEAK"),
+        (replace(LONG, cartridge=GOOD, kind=Kind.NUMERIC), Route.CARTRIDGE, "EXACT_FIGURES"),
+        (replace(LONG, cartridge=GOOD, kind=Kind.COUNT), Route.CARTRIDGE, "EXACT_FIGURES"),
+        (replace(LONG, survey=FAR), Route.CRAG, "OFF_TOPIC"),
+        (replace(LONG, survey=FAR), Route.INFINI_RETRI, "OFF_TOPIC"),
+        (replace(LONG, seconds_left=0.0), Route.INFINI_RETRI, "DEADLINE_TOO_SHORT"),
+    ],
+)
+def test_a_gate_is_shut_with_its_reason(facts: Facts, route: Route, reason: str) -> None:
+    decision = decide(facts)
+    assert closed(decision)[route] == reason
+    assert all(one.why for one in decision.options if one.closed)
+
+
+def test_what_was_passed_over_is_told_but_not_what_was_never_there() -> None:
+    left = {one.route: one.reason for one in decide(replace(LONG, cartridge=WEAK)).fallbacks}
+    assert left == {Route.CARTRIDGE: "CARTRIDGE_WEAK", Route.FULL_CONTEXT: "CONTEXT_TOO_LONG"}
+    assert decide(SHORT).fallbacks == ()
+
+
+def test_a_question_about_nothing_in_the_corpus_is_asked_of_the_model_alone() -> None:
+    decision = decide(replace(SHORT, survey=FAR, cartridge=GOOD), model(cartridge=5.0, none=-5.0))
+    assert (decision.route, decision.reason) == (Route.NONE, "OFF_TOPIC")
+    assert "0.20" in decision.explanation
+
+
+def test_an_overview_of_nothing_in_particular_is_of_the_corpus() -> None:
+    decision = decide(replace(LONG, survey=FAR, kind=Kind.OVERVIEW, is_nameless=True))
+    assert decision.route is Route.CRAG
+
+
+def test_a_guard_lets_in_what_lies_nearer_than_its_threshold() -> None:
+    guarded = replace(GOOD, guard=Guard(0.45, 0.05, 0.9))
+    for nearest, reason in ((0.45, "CARTRIDGE_OFF_TOPIC"), (0.46, "")):
+        facts = replace(SHORT, survey=replace(NEAR, nearest=nearest), cartridge=guarded)
+        assert closed(decide(facts))[Route.CARTRIDGE] == reason
+
+
+def test_a_deadline_that_no_route_is_sure_to_meet_takes_the_fastest() -> None:
+    decision = decide(replace(LONG, seconds_left=0.0))
+    assert (decision.route, decision.reason) == (Route.CRAG, "DEADLINE_TOO_SHORT")
+
+
+def test_a_deadline_shuts_out_what_takes_longer_at_the_95th_percentile() -> None:
+    slow = CostModel({**COSTS.stages, "attend": Stage.prior(5.0, 0.0, 1000.0)})
+    facts = replace(LONG, seconds_left=8.0)
+    decision = choose(Route.AUTO, facts, POLICY, model(infini_retri=9.0), slow)
+    assert closed(decision)[Route.INFINI_RETRI] == "DEADLINE_TOO_SHORT"
+    assert decision.route is Route.CRAG
+    later = choose(
+        Route.AUTO, replace(facts, seconds_left=90.0), POLICY, model(infini_retri=9.0), slow
+    )
+    assert later.route is Route.INFINI_RETRI
+
+
+@pytest.mark.parametrize("wish", ROUTES)
+def test_an_explicit_wish_is_taken_past_every_rule(wish: Route) -> None:
+    facts = replace(LONG, survey=FAR, cartridge=WEAK, seconds_left=0.0)
+    decision = decide(facts, wish=wish)
+    assert (decision.route, decision.requested, decision.reason) == (wish, wish, "REQUESTED")
+    assert decision.fallbacks == ()
+    assert decision.cartridge_id == ("weak" if wish is Route.CARTRIDGE else "")
+
+
+def test_obstacles_stand_in_the_way_of_two_routes_only() -> None:
+    for route in Route:
+        blocked = obstacle(route, LONG)
+        expected = {Route.CARTRIDGE: "CARTRIDGE_NOT_FOUND", Route.FULL_CONTEXT: "CONTEXT_TOO_LONG"}
+        assert (blocked[0] if blocked else None) == expected.get(route)
+    assert obstacle(Route.CARTRIDGE, replace(LONG, cartridge=STALE)) == STALE.problem
+    assert obstacle(Route.CARTRIDGE, replace(LONG, cartridge=WEAK)) is None
+    assert obstacle(Route.FULL_CONTEXT, replace(LONG, corpus_tokens=LONG.room)) is None
+
+
+def test_what_callers_said_of_a_route_moves_its_worth() -> None:
+    facts = replace(SHORT, cartridge=GOOD)
+    before = decide(facts, model(cartridge=0.5, crag=0.4)).route
+    disliked = {Route.CARTRIDGE: Verdicts(good=1, bad=12)}
+    after = choose(Route.AUTO, facts, POLICY, model(cartridge=0.5, crag=0.4), COSTS, disliked)
+    assert (before, after.route) == (Route.CARTRIDGE, Route.CRAG)
+    liked = {Route.CARTRIDGE: Verdicts(good=12)}
+    again = choose(Route.AUTO, facts, POLICY, model(cartridge=0.5, crag=0.4), COSTS, liked)
+    options = {one.route: one.quality for one in again.options}
+    assert options[Route.CARTRIDGE] > 0.75
+
+
+def test_a_cartridge_that_is_in_memory_need_not_be_loaded() -> None:
+    loaded, stored = replace(GOOD, mebibytes=0.0), replace(GOOD, mebibytes=40.0)
+    assert "load" not in amounts(Route.CARTRIDGE, replace(SHORT, cartridge=loaded))
+    assert amounts(Route.CARTRIDGE, replace(SHORT, cartridge=stored))["load"] == 40.0
+
+
+def test_signals_are_the_numbers_that_were_decided_on() -> None:
+    facts = replace(SHORT, is_fresh=False, cartridge=GOOD)
+    signals = facts.signals()
+    assert signals == dict(decide(facts).signals)
+    assert (signals["nearest_cosine"], signals["index_fresh"]) == (0.6, 0.0)
+    assert signals["cartridge_recovered"] == 0.95
+    assert "cartridge_recovered" not in replace(facts, cartridge=STALE).signals()
+
+
+@pytest.mark.parametrize("field", ["a_second", "a_thousand_tokens"])
+def test_prices_below_nothing_are_refused(field: str) -> None:
+    with pytest.raises(ValueError, match="prices"):
+        RoutingPolicy(**{field: -0.1})
