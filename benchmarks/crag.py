@@ -1,134 +1,28 @@
-"""What a token budget keeps of a text as a whole: aspects of products in hundreds of review sentences.
+"""Clustered retrieval: what a token budget keeps of a whole, tokens against plain RAG, recall, answers.
 
-Selections of 5, 10 and 20 % of a product's tokens, judged by the aspects that people marked: the share
-of their mentions whose aspect is told, aspects of three mentions and more, aspects of which both stances
-are told, and reviews that have a say. `python -m benchmarks.crag --data .work/data --questions FOLDER`
-writes `results/crag.json`.
+Selections of 5, 10 and 20 % of a product's reviews are judged by the aspects that people marked: the
+share of their mentions whose aspect is told, aspects of three mentions and more, aspects of which both
+stances are told, and reviews that have a say. `python -m benchmarks.crag --data .work/data --questions
+FOLDER` writes `results/crag.json`.
 """
 
 import argparse
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.progress import track
 
+from benchmarks.bench_corpora import Bench, read_musique, read_nq
+from benchmarks.crag_recall import accepted, answer_rows, recall_rows
+from benchmarks.crag_tokens import token_table
 from benchmarks.record import write_result
-from benchmarks.review_corpora import Remark, read_products
-from engine.config import EngineConfig
-from engine.embedding import Embedder
-from engine.model import LanguageModel
+from benchmarks.review_products import SELECTIONS, Product, judge, read_reviews
 from engine.prompts import Prompter
-from retrieval.clusters import cluster, condense
-from retrieval.extract import TermCoverage, choose, extract
 
 SHARES = (0.05, 0.1, 0.2)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Product:
-    """A product's sentences, their unit vectors [n, dimension] and tokens [n]."""
-
-    name: str
-    remarks: tuple[Remark, ...]
-    vectors: NDArray[np.float32]
-    costs: NDArray[np.int32]
-
-    @property
-    def evenly(self) -> NDArray[np.float32]:
-        return np.ones(len(self.remarks), np.float32)
-
-
-Selection = Callable[[Product, int], Sequence[int]]
-
-
-def fill(product: Product, order: Sequence[int], budget: int) -> list[int]:
-    """Rows in an order as long as they fit."""
-    chosen, left = [], budget
-    for row in order:
-        if product.costs[row] <= left:
-            chosen.append(row)
-            left -= int(product.costs[row])
-    return chosen
-
-
-def at_random(product: Product, budget: int) -> list[int]:
-    return fill(
-        product, np.random.default_rng(budget).permutation(len(product.costs)).tolist(), budget
-    )
-
-
-def nearest_to_mean(product: Product, budget: int) -> list[int]:
-    """Dense top-k for a question about the whole: its vector is the text's own mean."""
-    return fill(
-        product, np.argsort(-(product.vectors @ product.vectors.mean(axis=0))).tolist(), budget
-    )
-
-
-def medoids(product: Product, budget: int) -> list[int]:
-    """One sentence a cluster, as many clusters as the budget has room for sentences."""
-    count = max(1, round(budget / float(product.costs.mean())))
-    return fill(product, _by_centroid(product, count, 1), budget)
-
-
-def four_clusters(product: Product, budget: int) -> list[int]:
-    """The paper's k = 4, every cluster told by the sentences nearest to its centre, in turns."""
-    return fill(product, _by_centroid(product, 4, len(product.costs)), budget)
-
-
-def _by_centroid(product: Product, count: int, most: int) -> list[int]:
-    labels = cluster(product.vectors, count)
-    queues = []
-    for label in np.argsort(-np.bincount(labels), kind="stable"):
-        members = np.flatnonzero(labels == label)
-        nearness = product.vectors[members] @ product.vectors[members].mean(axis=0)
-        queues.append([int(row) for row in members[np.argsort(-nearness)][:most]])
-    longest = max(map(len, queues))
-    return [queue[i] for i in range(longest) for queue in queues if i < len(queue)]
-
-
-def near(product: Product, budget: int) -> Sequence[int]:
-    return condense(product.vectors, product.evenly, product.costs, budget)
-
-
-def terms(product: Product, budget: int) -> list[int]:
-    return choose(TermCoverage([x.text for x in product.remarks]), product.costs, budget)
-
-
-def both(product: Product, budget: int) -> list[int]:
-    return extract(product.vectors, [x.text for x in product.remarks], product.costs, budget)
-
-
-SELECTIONS: dict[str, Selection] = {
-    "random sentences": at_random,
-    "nearest to the mean": nearest_to_mean,
-    "k-means, one sentence a cluster": medoids,
-    "k-means, k = 4 (the paper's), extractive": four_clusters,
-    "facility location": near,
-    "terms": terms,
-    "facility location and terms": both,
-}
-
-
-def judge(remarks: Sequence[Remark], rows: Sequence[int]) -> dict[str, float]:
-    """Shares of what there is to tell."""
-    mentions = Counter(name for remark in remarks for name, _ in remark.aspects)
-    told = [pair for row in rows for pair in remarks[row].aspects]
-    names, stances = {name for name, _ in told}, set(told)
-    every = {pair for remark in remarks for pair in remark.aspects}
-    disputed = [n for n in mentions if {(n, "+"), (n, "-")} <= every]
-    common = [name for name, count in mentions.items() if count >= 3]
-    return {
-        "weighted": sum(mentions[name] for name in names) / mentions.total(),
-        "frequent": sum(name in names for name in common) / len(common),
-        "both_stances": sum({(n, "+"), (n, "-")} <= stances for n in disputed) / len(disputed),
-        "reviews": len({remarks[row].review for row in rows}) / len({x.review for x in remarks}),
-    }
 
 
 def measure(products: Sequence[Product]) -> list[dict[str, object]]:
@@ -146,22 +40,39 @@ def measure(products: Sequence[Product]) -> list[dict[str, object]]:
     return rows
 
 
+def headline(rows: Sequence[dict[str, object]]) -> dict[str, float]:
+    """The figures that people ask for."""
+    ours = {r["share"]: r["weighted"] for r in rows if r.get("selection") == list(SELECTIONS)[-1]}
+    largest = max(int(str(row["reviews_read"])) for row in rows if "reviews_read" in row)
+    reduced = next(row for row in rows if row.get("reviews_read") == largest)
+    found = {(r["set"], r["leg"]): r["recall@5"] for r in rows if "leg" in r}
+    figures: dict[str, object] = {f"coverage_{share * 100:.0f}": ours[share] for share in SHARES}
+    figures[f"token_reduction_{largest}"] = reduced["reduction"]
+    for name in ("musique", "nq"):
+        figures[f"recall5_{name}"] = found[name, "fused, two hops"]
+        figures[f"recall5_{name}_with_attention"] = found[name, "fused, two hops + attention"]
+    return {name: float(str(value)) for name, value in figures.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.crag", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--questions", type=Path, required=True, help="folder of the reviews")
+    parser.add_argument("--questions", type=Path, required=True, help="folder of the question sets")
+    parser.add_argument("--answers", type=int, default=60, help="questions of each set answered")
+    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    prompter = Prompter(LanguageModel.load(EngineConfig(given.data, threads=1)))
-    embedder = Embedder.load()
-    products = []
-    for name, remarks in track(list(read_products(given.questions / "product_reviews_1.zip"))):
-        costs = [len(prompter.line_ids(remark.text)) for remark in remarks]
-        vectors = embedder.embed([remark.text for remark in remarks])
-        products.append(Product(name, tuple(remarks), vectors, np.array(costs, np.int32)))
+    bench = Bench.load(given.data, given.threads)
+    archive = given.questions / "product_reviews_1.zip"
+    products = list(read_reviews(archive, Prompter(bench.model), bench.embedder))
     rows = measure(products)
-    ours = {r["share"]: r["weighted"] for r in rows if r["selection"] == list(SELECTIONS)[-1]}
-    headline = {f"coverage_{share * 100:.0f}": float(str(ours[share])) for share in SHARES}
-    print(write_result("crag", rows, headline))
+    for row in map(asdict, token_table(products)):
+        rows.append({"reviews_read": row.pop("reviews"), **row})
+    for gold in (read_nq(given.questions), read_musique(given.questions)):
+        index = bench.index(gold.passages)
+        rows += recall_rows(bench, gold, index)
+        accept = accepted(given.questions, gold.name)
+        rows += answer_rows(bench, gold, index, accept, given.answers)
+    print(write_result("crag", rows, headline(rows)))
     for row in rows:
         print(row)
 

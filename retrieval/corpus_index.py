@@ -10,13 +10,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.extract import extract
+from retrieval.digest import Digest, make_digest
 from retrieval.lexical import LexicalIndex
 from retrieval.lines import Line
 from retrieval.sentences import Span
 from retrieval.window_index import WindowRecord
 
-_MOST_EXTRACTS = 16  # budgets whose extract is kept
+_MOST_DIGESTS = 16  # budgets whose digest is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,12 @@ class Evidence:
 class CorpusIndex:
     """Immutable once built. Sentences are numbered through the corpus in document order."""
 
-    def __init__(self, documents: Sequence[Document], placements: Iterable[Placement]) -> None:
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        placements: Iterable[Placement],
+        digests: Iterable[Digest] = (),
+    ) -> None:
         self.documents = tuple(documents)
         placed = list(placements)
         self.spans: NDArray[np.int64] = _join(
@@ -64,7 +69,7 @@ class CorpusIndex:
         self.sentences_of_windows = _ranges([len(p.record.spans) for p in placed])
         self.keys = [p.record.keys for p in placed]  # one a window, mapped from its file
         self.vectors: NDArray[np.float32] = _join([p.record.vectors for p in placed], 1)
-        self._extracts: dict[int, tuple[int, ...]] = {}  # by their budget in tokens
+        self._digests = {digest.budget: digest for digest in digests}
         faiss.omp_set_num_threads(1)  # one search is faster on one thread than on contended ones
         self._dense = faiss.IndexFlatIP(max(1, self.vectors.shape[-1]))
         if len(self.vectors):
@@ -107,17 +112,16 @@ class CorpusIndex:
     def span(self, sentence: int) -> Span:
         return Span(int(self.spans[sentence, 0]), int(self.spans[sentence, 1]))
 
-    def extract(self, budget: int, cost: Callable[[int], int]) -> tuple[int, ...]:
-        """Sentences that speak for the whole corpus, in the order they were chosen; what they cost in
-        tokens fits the budget. Made when it is first asked for, and kept under the budget alone.
+    def digest(self, budget: int, cost: Callable[[int], int]) -> Digest:
+        """The corpus in so many tokens. Made when it is first asked for, unless it came with the index,
+        and kept under the budget alone.
         """
-        if budget not in self._extracts:
+        if budget not in self._digests:
             texts = [self.text(sentence) for sentence in range(len(self))]
-            costs = np.array([cost(sentence) for sentence in range(len(self))], dtype=np.int32)
-            if len(self._extracts) >= _MOST_EXTRACTS:
-                self._extracts.clear()
-            self._extracts[budget] = tuple(extract(self.vectors, texts, costs, budget))
-        return self._extracts[budget]
+            if len(self._digests) >= _MOST_DIGESTS:
+                self._digests.clear()
+            self._digests[budget] = make_digest(self.vectors, texts, cost, budget)
+        return self._digests[budget]
 
     def search(
         self, vector: NDArray[np.float32], most: int

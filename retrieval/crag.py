@@ -8,7 +8,7 @@ every cluster, as the paper has it, loses a third of the answers to lookups (ben
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from retrieval.extract import Diversity, FacilityLocation, Together, choose
 from retrieval.hybrid import HybridSettings, search
 from retrieval.lines import Findings
 from retrieval.packing import Candidate, in_document_order
+
+SIZE_TOKENS = 12  # of "(12 of 340 sentences)" before a line, at most for corpora of this world
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,19 @@ def overview(
     settings: CragSettings,
     cost: Callable[[int], int],
 ) -> Findings:
-    """Evidence for a question about the whole: an extract of the corpus, whatever the question says."""
-    rows = index.extract(settings.evidence, cost)
-    cosines = index.vectors[list(rows)] @ embedder.embed_question(question)
-    evidence = [Candidate(r, float(c), cost(r)) for r, c in zip(rows, cosines, strict=True)]
+    """Evidence for a question about the whole: a digest of the corpus, whatever the question says. Each
+    sentence is told with how many it speaks for, so that what most say and what one says are told apart.
+    """
+    digest = index.digest(settings.evidence, lambda sentence: cost(sentence) + SIZE_TOKENS)
+    rows = list(digest.sentences)
+    cosines = index.vectors[rows] @ embedder.embed_question(question)
+    evidence = [
+        Candidate(row, float(cosine), cost(row) + SIZE_TOKENS)
+        for row, cosine in zip(rows, cosines, strict=True)
+    ]
     ranking = sorted(evidence, key=lambda one: -one.score)
-    lines = {one.sentence: index.line(one.sentence) for one in evidence}
+    lines = {row: index.line(row) for row in rows}
+    for row, count in zip(rows, digest.speaks_for, strict=True):
+        told = f"({count} of {len(index)} sentences) {lines[row].text}"
+        lines[row] = replace(lines[row], text=told)
     return Findings(in_document_order(evidence), ranking, lines)

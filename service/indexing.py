@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.heap import give_back
+from engine.prompts import Prompter
 from retrieval.window_index import WindowReader, WindowShelf
 from retrieval.windows import Window, cut_windows
+from service.index_loading import load_index, with_digest
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import Document
@@ -38,6 +40,8 @@ class Indexer:
     ) -> None:
         self._reader, self._shelf, self._catalogs = reader, shelf, catalogs
         self._corpora, self._content = corpora, content
+        prompter = Prompter(reader.model)
+        self._count = lambda text: len(prompter.line_ids(text))
 
     def index(self, corpus_id: str) -> Iterator[IndexProgress | Catalog]:
         """Progress after every window, and last the stored catalog."""
@@ -60,6 +64,8 @@ class Indexer:
             entries.append(CatalogDocument(document.document_id, document.sha256, places))
         recipe = self._reader.recipe.digest
         catalog = Catalog(digest, recipe, tokens, sentences, tuple(entries))
+        index = load_index(catalog, self._content, self._shelf)
+        catalog = with_digest(catalog, index, self._count)
         self._catalogs.put(corpus_id, catalog)
         yield catalog
 

@@ -9,10 +9,11 @@ from cartridges.manifest import CartridgeError, Manifest
 from cartridges.store import Cartridge, load_cartridge, read_manifest
 from engine.model import LanguageModel
 from engine.prompts import Prompter
-from retrieval.corpus_index import CorpusIndex, Document, Placement
+from retrieval.corpus_index import CorpusIndex
 from retrieval.window_index import WindowShelf
 from service.config import Layout
 from service.errors import fail
+from service.index_loading import load_index
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import Corpus
@@ -186,13 +187,7 @@ class Library:
             used -= dropped.num_bytes
 
     def _load(self, catalog: Catalog) -> ResidentCorpus:
-        documents = [Document(d.id, self._content.read_text(d.sha256)) for d in catalog.documents]
-        placements = [
-            Placement(number, window.start, self._windows.get(window.digest))
-            for number, document in enumerate(catalog.documents)
-            for window in document.windows
-        ]
-        index = CorpusIndex(documents, placements)
+        index = load_index(catalog, self._content, self._windows)
         # A line of the context has a dash and a line break beside its sentence.
         per_line = len(Prompter(self._model).line_ids(""))
         tokens = index.num_tokens + per_line * len(index) + 64

@@ -29,6 +29,15 @@ class CatalogDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogDigest:
+    """Sentences, by number, that speak for the whole within a budget, and for how many each."""
+
+    budget: int
+    sentences: tuple[int, ...]
+    speaks_for: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """One index: the corpus content it covers and how it was made."""
 
@@ -37,6 +46,7 @@ class Catalog:
     token_count: int
     sentence_count: int
     documents: tuple[CatalogDocument, ...]
+    digests: tuple[CatalogDigest, ...] = ()
 
     @property
     def windows(self) -> tuple[str, ...]:
@@ -92,4 +102,8 @@ def _read(path: Path) -> Catalog:
         )
         for document in fields.pop("documents")
     )
-    return Catalog(documents=documents, **fields)
+    digests = tuple(
+        CatalogDigest(one["budget"], tuple(one["sentences"]), tuple(one["speaks_for"]))
+        for one in fields.pop("digests", ())
+    )
+    return Catalog(documents=documents, digests=digests, **fields)

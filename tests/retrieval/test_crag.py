@@ -116,3 +116,25 @@ def test_an_overview_tells_many_things_within_its_budget(
         nearest, _ = index.search(embedder.embed_question("Summarise the text."), len(numbers))
         by_search = (index.vectors @ index.vectors[nearest].T).max(axis=1).mean()
         assert by_extract > by_search + 0.05
+
+
+def test_an_overview_says_for_how_many_sentences_each_speaks(
+    embedder: Any, index: CorpusIndex
+) -> None:
+    settings = CragSettings(evidence=400)
+    found = overview(
+        embedder, index, "Summarise it.", settings, lambda i: int(index.token_counts[i])
+    )
+    counts = []
+    for line in found.told():
+        size, _, text = line.text.partition(" of ")
+        counts.append(int(size.removeprefix("(")))
+        assert text == f"{len(index)} sentences) {index.text(line.sentence)}"
+    assert sum(counts) == len(index)
+    assert min(counts) >= 1
+
+
+def test_a_digest_that_came_with_the_index_is_not_made_again(index: CorpusIndex) -> None:
+    made = index.digest(200, lambda i: 10)
+    stored = CorpusIndex(index.documents, [], [made])
+    assert stored.digest(200, lambda i: pytest.fail("counted")) == made

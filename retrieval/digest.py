@@ -1,0 +1,39 @@
+"""A corpus in a few of its sentences: what an overview is answered from, made when it is indexed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.extract import extract
+
+BUDGET = 256  # tokens that a digest is made for at registration
+_BLOCK = 4096  # rows compared with the chosen at once
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Sentences that speak for all within `budget` tokens, in the order they were chosen, and for how
+    many sentences each speaks: those it is the nearest of the chosen to.
+    """
+
+    budget: int
+    sentences: tuple[int, ...]
+    speaks_for: tuple[int, ...]
+
+
+def make_digest(
+    vectors: NDArray[np.float32],
+    texts: list[str],
+    cost: Callable[[int], int],
+    budget: int,
+) -> Digest:
+    """`vectors` [n, dimension] are unit rows of `texts`; `cost` gives a sentence's tokens."""
+    costs = np.array([cost(sentence) for sentence in range(len(texts))], dtype=np.int32)
+    chosen = extract(vectors, texts, costs, budget)
+    counts = np.zeros(len(chosen), dtype=np.int64)
+    for start in range(0, len(vectors) if chosen else 0, _BLOCK):
+        nearest = (vectors[start : start + _BLOCK] @ vectors[chosen].T).argmax(axis=1)
+        counts += np.bincount(nearest, minlength=len(chosen))
+    return Digest(budget, tuple(chosen), tuple(int(count) for count in counts))
