@@ -82,6 +82,7 @@ class Decision:
     fallbacks: tuple[Fallback, ...] = ()
     options: tuple[Option, ...] = ()  # open ones first, the most worth first
     id: str = ""
+    propensity: float = 1.0  # the chance with which this route was taken
 
     def with_effort(self, effort: Effort | None) -> "Decision":
         """The decision that also tells how far the question was read, where that hung on it."""

@@ -1,11 +1,12 @@
 """Decides on routes with what is known now, and learns from what came of it."""
 
+import random
 import uuid
 from dataclasses import asdict, replace
 
 from service.answers import Decision, Question, Route, Usage
 from service.errors import fail
-from service.routing.choice import RoutingPolicy, choose
+from service.routing.choice import RoutingPolicy, choose, explored
 from service.routing.facts import Facts
 from service.routing.gates import obstacle
 from service.routing.quality import QualityModel, Verdicts
@@ -21,6 +22,7 @@ class Router:
     ) -> None:
         self._policy, self._quality = policy, quality
         self._timings, self._log = timings, log
+        self._chance = random.Random()
 
     def decide(self, question: Question, facts: Facts) -> Decision:
         """The route of a question, under a new id.
@@ -35,7 +37,10 @@ class Router:
         decision = choose(
             question.route, facts, self._policy, self._quality, self._timings.costs, verdicts
         )
-        return replace(decision, id=uuid.uuid4().hex)
+        taken = explored(decision, self._policy.explore, self._chance)
+        if taken.route is Route.CARTRIDGE and facts.cartridge:
+            taken = replace(taken, cartridge_id=facts.cartridge.id)
+        return replace(taken, id=uuid.uuid4().hex)
 
     def learn(self, corpus_id: str, decision: Decision, facts: Facts, usage: Usage) -> None:
         """From an answer that came to its end; blocks on the database."""
@@ -52,5 +57,6 @@ class Router:
                 [asdict(option) for option in decision.options],
                 usage.total_seconds,
                 usage.prompt_tokens,
+                decision.propensity,
             )
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.evaluate_router import router
 from service.cli.output import (
     DEFAULT_SERVER,
     JsonOption,
@@ -43,6 +44,9 @@ HaystackOption = Annotated[
     ),
 ]
 DEFAULT_ROUTES = "infini_retri,crag"
+
+
+app.command("router")(router)
 
 
 @app.command("needle")

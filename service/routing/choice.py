@@ -4,8 +4,9 @@ utility = P(right) - price of its seconds - price of its prompt tokens. A caller
 fails with what stands in its way. The decision carries every route's terms.
 """
 
+import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from service.answers import Decision, Fallback, Option, Route
 from service.routing.costs import CostModel, Estimate
@@ -22,9 +23,12 @@ class RoutingPolicy:
 
     a_second: float = 0.01
     a_thousand_tokens: float = 0.02  # of the prompt
+    explore: float = 0.0  # share of questions that take any open route, to learn of them
     gates: GateSettings = field(default_factory=GateSettings)
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.explore <= 1.0:
+            raise ValueError(f"explore is {self.explore}; it is a share, from 0 to 1")
         if self.a_second < 0 or self.a_thousand_tokens < 0:
             raise ValueError("prices must not be below 0")
 
@@ -60,6 +64,27 @@ def choose(
     if reason == "OFF_TOPIC":
         told = f"{next(one.why for one in options if one.closed == 'OFF_TOPIC')}; {told}"
     return _decision(best.route, wish, reason, told, facts, options)
+
+
+def explored(decision: Decision, explore: float, chance: random.Random) -> Decision:
+    """The decision, or with a chance of `explore` any of the open routes, with how likely it was."""
+    open_ones = [one for one in decision.options if not one.closed]
+    if decision.requested is not Route.AUTO or len(open_ones) < 2 or not explore:
+        return decision
+    each = explore / len(open_ones)
+    if chance.random() >= explore:
+        return replace(decision, propensity=1.0 - explore + each)
+    taken = chance.choice(open_ones)
+    if taken.route is decision.route:
+        return replace(decision, propensity=1.0 - explore + each)
+    return replace(
+        decision,
+        route=taken.route,
+        reason="EXPLORED",
+        explanation=f"tried to learn of it; {decision.route.value} promised more",
+        cartridge_id="",
+        propensity=each,
+    )
 
 
 def amounts(route: Route, facts: Facts) -> dict[str, float]:

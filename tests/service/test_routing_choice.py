@@ -1,5 +1,6 @@
 """The router: gates with reasons, the most worth for its cost, and every term told."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from cartridges.guard import Guard
 from retrieval.question_kind import Kind
 from retrieval.survey import Survey
 from service.answers import Decision, Route
-from service.routing.choice import ROUTES, RoutingPolicy, amounts, choose
+from service.routing.choice import ROUTES, RoutingPolicy, amounts, choose, explored
 from service.routing.costs import CostModel, Stage
 from service.routing.facts import CartridgeFacts, Facts
 from service.routing.gates import GateSettings, obstacle
@@ -152,6 +153,24 @@ def test_a_cartridge_that_is_in_memory_need_not_be_loaded() -> None:
     loaded, stored = replace(GOOD, mebibytes=0.0), replace(GOOD, mebibytes=40.0)
     assert "load" not in amounts(Route.CARTRIDGE, replace(SHORT, cartridge=loaded))
     assert amounts(Route.CARTRIDGE, replace(SHORT, cartridge=stored))["load"] == 40.0
+
+
+def test_some_questions_try_other_open_routes_with_a_chance_that_is_told() -> None:
+    decision, chance = decide(replace(SHORT, cartridge=GOOD)), random.Random(0)
+    open_ones = {one.route for one in decision.options if not one.closed}
+    taken = [explored(decision, 0.4, chance) for _ in range(2000)]
+    others = [one for one in taken if one.route is not decision.route]
+    each = 0.4 / len(open_ones)
+    assert {one.route for one in taken} == open_ones
+    assert len(others) / 2000 == pytest.approx(0.4 - each, abs=0.04)
+    assert {one.propensity for one in others} == {each}
+    assert {one.reason for one in others} == {"EXPLORED"}
+    stayed = {one.propensity for one in taken if one.route is decision.route}
+    (only,) = stayed
+    assert only == pytest.approx(0.6 + each)
+    wished = decide(SHORT, wish=Route.CRAG)
+    assert explored(wished, 1.0, chance) == wished
+    assert explored(decision, 0.0, chance) == decision
 
 
 def test_signals_are_the_numbers_that_were_decided_on() -> None:
