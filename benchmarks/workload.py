@@ -63,7 +63,7 @@ def read_workload(folder: Path, seed: int = 0) -> Workload:
         questions += asked_of
     questions += _everyday(("handbook", "essay", "encyclopedia"))
     random.Random(seed).shuffle(questions)
-    cartridges = {"handbook": "fast", "essay": "instant", "python": "instant"}
+    cartridges = {"handbook": "fast", "essay": "instant"}
     return Workload(corpora, cartridges, tuple(questions))
 
 

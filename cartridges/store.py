@@ -74,12 +74,12 @@ def store_cartridge(
     )
     (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     for path in (*staging.iterdir(), staging):
-        _force(path)
+        force(path)
     replaced = staging.with_name(f"{staging.name}-replaced")
     if folder.exists():
         folder.rename(replaced)  # a folder cannot be renamed onto one that holds files
     staging.rename(folder)
-    _force(folder.parent)
+    force(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
     return manifest
 
@@ -194,7 +194,7 @@ def _write_part(part: BuiltPart, number: int, folder: Path, in_int8: bool) -> Pa
     )
 
 
-def _force(path: Path) -> None:
+def force(path: Path) -> None:
     """Makes the kernel write a file or a folder's entries to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

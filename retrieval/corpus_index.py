@@ -55,6 +55,7 @@ class CorpusIndex:
         documents: Sequence[Document],
         placements: Iterable[Placement],
         digests: Iterable[Digest] = (),
+        lexical: LexicalIndex | None = None,
     ) -> None:
         self.documents = tuple(documents)
         placed = list(placements)
@@ -69,6 +70,7 @@ class CorpusIndex:
         self.sentences_of_windows = _ranges([len(p.record.spans) for p in placed])
         self.keys = [p.record.keys for p in placed]  # one a window, mapped from its file
         self.vectors: NDArray[np.float32] = _join([p.record.vectors for p in placed], 1)
+        self._lexical = lexical
         self._digests = {digest.budget: digest for digest in digests}
         faiss.omp_set_num_threads(1)  # one search is faster on one thread than on contended ones
         self._dense = faiss.IndexFlatIP(max(1, self.vectors.shape[-1]))
@@ -84,8 +86,20 @@ class CorpusIndex:
 
     @cached_property
     def lexical(self) -> LexicalIndex:
-        """The words of the sentences; made when they are first searched."""
-        return LexicalIndex([self.text(i) for i in range(len(self))], self.document_of)
+        """The words of the sentences; made when they are first searched, unless they came with the
+        index.
+        """
+        if self._lexical is not None:
+            return self._lexical
+        return LexicalIndex.build([self.text(i) for i in range(len(self))], self.document_of)
+
+    def place(self, sentence: int) -> str:
+        """A sentence with its neighbours, behind its document's first."""
+        document = int(self.document_of[sentence])
+        around = range(max(0, sentence - 1), min(len(self), sentence + 2))
+        first = int(np.searchsorted(self.document_of, document, side="left"))
+        rows = dict.fromkeys([first, *(i for i in around if self.document_of[i] == document)])
+        return " ".join(self.text(row) for row in rows)
 
     def window_of(self, sentence: int) -> int:
         """The number of the window that a sentence stands in."""

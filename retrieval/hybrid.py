@@ -62,7 +62,7 @@ def second_hop(
     found = np.full(len(first), -np.inf, np.float32)
     best = float(first.max())
     for sentence in _beginnings(index, first, settings.places):
-        names = " ".join(novel_names(index.lexical.places[sentence], question))
+        names = " ".join(novel_names(index.place(sentence), question))
         hop = first + settings.names * standardised(index.lexical.placed_scores(names))
         hop -= settings.gate * (best - float(first[sentence]))
         own = index.sentences_of_windows[index.window_of(sentence)]

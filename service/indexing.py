@@ -11,7 +11,7 @@ from engine.heap import give_back
 from engine.prompts import Prompter
 from retrieval.window_index import WindowReader, WindowShelf
 from retrieval.windows import Window, cut_windows
-from service.index_loading import load_index, with_digest
+from service.index_loading import load_index, with_digest, with_words
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import Document
@@ -66,6 +66,7 @@ class Indexer:
         catalog = Catalog(digest, recipe, tokens, sentences, tuple(entries))
         index = load_index(catalog, self._content, self._shelf)
         catalog = with_digest(catalog, index, self._count)
+        catalog = with_words(catalog, index, self._catalogs.words(corpus_id, recipe, digest))
         self._catalogs.put(corpus_id, catalog)
         yield catalog
 

@@ -121,7 +121,7 @@ class Library:
                     "for its job (`longmemory jobs ls`)",
                     field="corpus",
                 )
-            self._corpora[key] = self._load(catalog)
+            self._corpora[key] = self._load(corpus.id, catalog)
             while len(self._corpora) > self._most_corpora:
                 self._corpora.popitem(last=False)
         self._corpora.move_to_end(key)
@@ -186,8 +186,9 @@ class Library:
             _, dropped = self._cartridges.popitem(last=False)
             used -= dropped.num_bytes
 
-    def _load(self, catalog: Catalog) -> ResidentCorpus:
-        index = load_index(catalog, self._content, self._windows)
+    def _load(self, corpus_id: str, catalog: Catalog) -> ResidentCorpus:
+        words = self._catalogs.words(corpus_id, catalog.recipe, catalog.corpus_digest)
+        index = load_index(catalog, self._content, self._windows, words)
         # A line of the context has a dash and a line break beside its sentence.
         per_line = len(Prompter(self._model).line_ids(""))
         tokens = index.num_tokens + per_line * len(index) + 64

@@ -47,6 +47,7 @@ class Catalog:
     sentence_count: int
     documents: tuple[CatalogDocument, ...]
     digests: tuple[CatalogDigest, ...] = ()
+    words_sha256: str = ""  # of the file of its words
 
     @property
     def windows(self) -> tuple[str, ...]:
@@ -63,6 +64,10 @@ class Catalogs:
     def path(self, corpus_id: str, recipe: str, corpus_digest: str) -> Path:
         return self.folder / corpus_id / f"{recipe}-{corpus_digest}.json"
 
+    def words(self, corpus_id: str, recipe: str, corpus_digest: str) -> Path:
+        """Where the words of an index are kept."""
+        return self.path(corpus_id, recipe, corpus_digest).with_suffix(".safetensors")
+
     def put(self, corpus_id: str, catalog: Catalog) -> None:
         """Stores a catalog whole; older ones stay until `keep_only`, for questions under way."""
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
@@ -77,8 +82,8 @@ class Catalogs:
     def keep_only(self, corpus_id: str, catalog: Catalog) -> None:
         """Drops a corpus' other catalogs, once its record names this one."""
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
-        for old in path.parent.glob("*.json"):
-            if old != path:
+        for old in path.parent.iterdir():
+            if old.stem != path.stem:
                 old.unlink(missing_ok=True)
 
     def get(self, corpus_id: str, recipe: str, corpus_digest: str) -> Catalog | None:

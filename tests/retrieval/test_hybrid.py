@@ -1,5 +1,6 @@
 """Words and vectors together, and what the first find leads to."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ from engine.embedding import Embedder
 from retrieval.contrast import standardised
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.hybrid import HybridSettings, novel_names, search
-from retrieval.lexical import LexicalIndex, places_of
+from retrieval.lexical import LexicalIndex, LexicalIndexError, places_of
 from retrieval.sentences import split_sentences
 
 DOCUMENTS = (
@@ -102,7 +103,7 @@ def test_words_that_nothing_holds_score_nothing(
 
 
 def test_texts_of_nothing_but_stop_words_can_be_searched() -> None:
-    lexical = LexicalIndex(["the of and", "a"], np.zeros(2, np.int32))
+    lexical = LexicalIndex.build(["the of and", "a"], np.zeros(2, np.int32))
     assert lexical.scores("the cathedral").tolist() == [0.0, 0.0]
 
 
@@ -112,3 +113,27 @@ def test_texts_of_nothing_but_stop_words_can_be_searched() -> None:
 def test_settings_that_cannot_be_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match="weights"):
         HybridSettings(**{field: value})
+
+
+def test_words_that_were_saved_are_found_as_before(index: CorpusIndex, tmp_path: Path) -> None:
+    path = tmp_path / "words.safetensors"
+    index.lexical.save(path)
+    loaded = LexicalIndex.load(path, len(index))
+    for question in (BRIDGE, "Truro spires", "nothing known"):
+        assert np.array_equal(loaded.scores(question), index.lexical.scores(question))
+    LexicalIndex.build(["the"], np.zeros(1, np.int32)).save(path)
+    assert not LexicalIndex.load(path, 1).scores("the").any()
+
+
+def test_a_file_of_other_sentences_or_of_none_is_refused(
+    index: CorpusIndex, tmp_path: Path
+) -> None:
+    path = tmp_path / "words.safetensors"
+    index.lexical.save(path)
+    with pytest.raises(LexicalIndexError, match="sentences"):
+        LexicalIndex.load(path, 3)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(LexicalIndexError):
+        LexicalIndex.load(path, len(index))
+    with pytest.raises(LexicalIndexError):
+        LexicalIndex.load(tmp_path / "absent", len(index))
