@@ -81,6 +81,9 @@ def headline(rows: Sequence[Row]) -> dict[str, float | None]:
     for name, (p, way) in ways.items():
         for part, ending in zip(_SETS, ("heldout", "human"), strict=True):
             found[f"{name}_{ending}"] = mean_of(rows, p, way, f"{part}_recovered")
+    for name, (p, way) in ways.items():
+        own = [row for row in rows if (row["p"], row["row"]) == (p, way)]
+        found[f"{name}_corpora"] = float(len(own))
     found["match_seconds"] = mean_of(rows, HEAD, "match, refined", "seconds")
     found["distil_seconds"] = mean_of(rows, HEAD, "distil 300 from match, refined", "seconds")
     for benchmark, figures in _TAKEN_OVER.items():

@@ -12,7 +12,7 @@ _OVERVIEW = re.compile(
 )
 _FIGURE = re.compile(
     r"\b(how (many|much|long|far|old|often|tall|high|deep|wide|heavy)|what (year|date|time|number|"
-    r"percentage|amount|price|phone|size)|in (which|what) year|when|price|costs?|table|per ?cent)\b",
+    r"percentage|amount|price|phone|size)|price|costs?|table|per ?cent)\b",
     re.IGNORECASE,
 )
 _FILLER = re.compile(
@@ -30,7 +30,8 @@ _COUNT = re.compile(
     r"\b(how many|number of|count|list (all|every|each)|which .+ are there)\b", re.IGNORECASE
 )
 _TIME = re.compile(
-    r"\b(when|what (year|date|time|day|month)|(in|on|at) (which|what) (year|date|day)|how (long|old))\b",
+    r"(^\W*(since |until |till |by )?when\b|\b(what (year|date|time|day|month)|"
+    r"(in|on|at) (which|what) (year|date|day|month)|how (long|old))\b)",
     re.IGNORECASE,
 )
 
@@ -69,8 +70,3 @@ def names_nothing(question: str) -> bool:
     """Whether an overview is asked of nothing in particular, so that no sentence can be near to it."""
     words = re.findall(r"[^\W\d_]+", _OVERVIEW.sub(" ", question).lower())
     return all(word in ENGLISH_STOP_WORDS or _FILLER.fullmatch(word) for word in words)
-
-
-def asks_for_figure(question: str) -> bool:
-    """Whether a number, a date or a table is wanted."""
-    return bool(_FIGURE.search(question))

@@ -54,6 +54,15 @@ def serve(
             help="Corpora up to this many tokens get an instant cartridge by themselves; 0: none.",
         ),
     ] = 4096,
+    explore: Annotated[
+        float,
+        typer.Option(
+            "--explore",
+            min=0.0,
+            max=1.0,
+            help="Share of questions that take any open route, so that verdicts tell of all.",
+        ),
+    ] = 0.0,
     insecure: Annotated[
         bool,
         typer.Option("--insecure", help="Listen beyond this machine without encryption."),
@@ -66,6 +75,7 @@ def serve(
         from service.app import run_server
         from service.config import ServiceConfig
         from service.errors import ServiceError
+        from service.routing.choice import RoutingPolicy
     except ImportError as error:
         raise _missing_package(error) from error
     with errors_told(as_json=False):
@@ -80,6 +90,7 @@ def serve(
                     threads=threads,
                     insecure=insecure,
                     instant_tokens=instant_tokens,
+                    policy=RoutingPolicy(explore=explore),
                 )
             )
         except ServiceError as error:
