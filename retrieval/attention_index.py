@@ -154,8 +154,3 @@ def _pooled(
         logits.mul_(scales[head]).sub_(one.opening)
         found.append(pool(pooling, logits.numpy(), starts))
     return np.concatenate(found)
-
-
-def rank(scores: NDArray[np.float32], most: int) -> list[int]:
-    """Numbers of the best `most` sentences, best first; equal scores keep document order."""
-    return [int(i) for i in np.argsort(-scores, kind="stable")[:most]]

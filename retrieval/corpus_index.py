@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.digest import Digest, make_digest
-from retrieval.lexical import LexicalIndex
+from retrieval.lexical import LexicalIndex, places_of
 from retrieval.lines import Line
 from retrieval.sentences import Span
 from retrieval.window_index import WindowRecord
@@ -93,13 +93,14 @@ class CorpusIndex:
             return self._lexical
         return LexicalIndex.build([self.text(i) for i in range(len(self))], self.document_of)
 
+    @cached_property
+    def places(self) -> NDArray[np.int32]:
+        """Where each sentence stands, [n, 4]: see `places_of`."""
+        return places_of(self.document_of).astype(np.int32)
+
     def place(self, sentence: int) -> str:
         """A sentence with its neighbours, behind its document's first."""
-        document = int(self.document_of[sentence])
-        around = range(max(0, sentence - 1), min(len(self), sentence + 2))
-        first = int(np.searchsorted(self.document_of, document, side="left"))
-        rows = dict.fromkeys([first, *(i for i in around if self.document_of[i] == document)])
-        return " ".join(self.text(row) for row in rows)
+        return " ".join(self.text(row) for row in dict.fromkeys(self.places[sentence].tolist()))
 
     def window_of(self, sentence: int) -> int:
         """The number of the window that a sentence stands in."""

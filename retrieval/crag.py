@@ -19,6 +19,7 @@ from retrieval.extract import Diversity, FacilityLocation, Together, choose
 from retrieval.hybrid import HybridSettings, search
 from retrieval.lines import Findings
 from retrieval.packing import Candidate, in_document_order
+from retrieval.ranking import rank
 
 SIZE_TOKENS = 12  # of "(12 of 340 sentences)" before a line, at most for corpora of this world
 
@@ -56,7 +57,7 @@ def retrieve(
     if not len(index):
         return Findings()
     scores = search(index, question, embedder.embed_question(question), settings.search)
-    numbers = np.argsort(-scores, kind="stable")[: settings.found]
+    numbers = np.array(rank(scores, settings.found))
     scores = scores[numbers]
     ranking = [Candidate(int(n), float(s), 0) for n, s in zip(numbers, scores, strict=True)]
     lines = {one.sentence: index.line(one.sentence) for one in ranking}

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from retrieval.contrast import standardised
 from retrieval.corpus_index import CorpusIndex
-from retrieval.lexical import places_of
+from retrieval.ranking import rank
 
 Scores = NDArray[np.float32]
 _NAME = re.compile(r"[A-Z][\w'’.-]+(?:\s+(?:of|the|de|and|&)?\s*[A-Z][\w'’.-]+)*")
+_LOOKED_AT = 64  # best sentences among which the second hop begins
 _WORD = re.compile(r"\w+")
 
 
@@ -45,7 +46,7 @@ class HybridSettings:
 def search(index: CorpusIndex, question: str, vector: Scores, settings: HybridSettings) -> Scores:
     """A score for every sentence [n], 0 for an average one; `vector` is the question's, unit length."""
     cosines = index.vectors @ vector
-    placed = cosines + settings.place * cosines[places_of(index.document_of)].mean(axis=1)
+    placed = cosines + settings.place * cosines[index.places].mean(axis=1)
     lexical = index.lexical.scores(question)
     first: Scores = standardised(placed) + settings.lexical * standardised(lexical)
     if not settings.second or not len(index):
@@ -81,10 +82,10 @@ def novel_names(text: str, question: str) -> list[str]:
 def _beginnings(index: CorpusIndex, scores: Scores, most: int) -> Iterator[int]:
     """The best sentences of different windows, best first."""
     seen: set[int] = set()
-    for sentence in np.argsort(-scores, kind="stable"):
-        window = index.window_of(int(sentence))
+    for sentence in rank(scores, _LOOKED_AT):
+        window = index.window_of(sentence)
         if window not in seen:
             seen.add(window)
-            yield int(sentence)
+            yield sentence
         if len(seen) == most:
             return

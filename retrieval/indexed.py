@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.embedding import Embedder
-from retrieval.attention_index import AttentionScorer, rank
+from retrieval.attention_index import AttentionScorer
 from retrieval.contrast import standardised
 from retrieval.corpus_index import CorpusIndex
 from retrieval.draft import Drafter
 from retrieval.infini_retri import ReadingSettings, Steps, conclude, finished, read_again
 from retrieval.lines import Effort, Findings, Line
+from retrieval.ranking import rank
 from retrieval.second_reading import Rereading, SecondReading
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval.corpus_index import CorpusIndex
 from retrieval.lexical import tokenise
+from retrieval.ranking import rank
 
 TOP, WIDE = 10, 50  # sentences looked at for agreement and margin, and for spread
 
@@ -52,7 +53,7 @@ def survey(
     numbers, cosines = index.search(vector, WIDE)
     nearest = float(cosines[0])
     lexical = index.lexical.scores(question)
-    by_words = [int(i) for i in np.argsort(-lexical, kind="stable")[:TOP] if lexical[i] > 0]
+    by_words = [i for i in rank(lexical, TOP) if lexical[i] > 0]
     dense_windows = set(_windows(index, numbers[:TOP]))
     shared = dense_windows & set(_windows(index, by_words))
     return Survey(

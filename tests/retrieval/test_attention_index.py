@@ -13,12 +13,13 @@ from engine.attention import Enough, Head, Tap
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from retrieval import attention_index
-from retrieval.attention_index import AttentionScorer, rank
+from retrieval.attention_index import AttentionScorer
 from retrieval.contrast import contrast
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.heads import RetrievalHeads
 from retrieval.pooling import POOLINGS, Pooling
 from retrieval.quantised_keys import QuantisedKeys
+from retrieval.ranking import rank
 from retrieval.window_index import WindowReader, read_keys
 from retrieval.windows import Window, WindowSize, cut_windows
 

@@ -12,6 +12,7 @@ from retrieval.contrast import standardised
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.hybrid import HybridSettings, novel_names, search
 from retrieval.lexical import LexicalIndex, LexicalIndexError, places_of
+from retrieval.ranking import rank as best_of
 from retrieval.sentences import split_sentences
 
 DOCUMENTS = (
@@ -137,3 +138,12 @@ def test_a_file_of_other_sentences_or_of_none_is_refused(
         LexicalIndex.load(path, len(index))
     with pytest.raises(LexicalIndexError):
         LexicalIndex.load(tmp_path / "absent", len(index))
+
+
+@pytest.mark.parametrize("most", [0, 1, 3, 7, 50])
+def test_the_best_are_those_of_a_whole_sort(most: int) -> None:
+    chance = np.random.default_rng(0)
+    for _ in range(50):
+        scores = chance.integers(0, 6, 20).astype(np.float32)
+        whole = np.argsort(-scores, kind="stable")[:most].tolist()
+        assert best_of(scores, most) == whole
