@@ -21,6 +21,7 @@ from evaluation.server_process import running_server
 from service.client.connection import Client, ClientError
 from service.client.types import Route, SourceDocument
 
+IMPOSSIBLE = ("CARTRIDGE_NOT_FOUND", "CARTRIDGE_NOT_READY", "CONTEXT_TOO_LONG")
 ROUTES = ("cartridge", "crag", "infini_retri", "full_context", "none")
 WEIGHTS = Path(__file__).parents[1] / "service" / "routing" / "quality.json"
 
@@ -65,7 +66,7 @@ def ask(client: Client, asked: Asked, route: str) -> Outcome | None:
     try:
         answer = client.ask(asked.corpus, asked.question, Route(route), max_output_tokens=most)
     except ClientError as error:
-        if error.reason in ("CARTRIDGE_NOT_FOUND", "CONTEXT_TOO_LONG"):
+        if error.reason in IMPOSSIBLE:
             return None
         raise
     return Outcome(
