@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.progress import track
 
 from engine.config import EngineConfig
@@ -12,7 +13,7 @@ from engine.embedding import Embedder
 from engine.model import LanguageModel
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.heads import RetrievalHeads, retrieval_heads
-from retrieval.window_index import WindowReader, WindowShelf
+from retrieval.window_index import WindowReader, WindowRecord, WindowShelf
 from retrieval.windows import cut_windows
 
 
@@ -78,6 +79,23 @@ class Bench:
         embedder, heads = Embedder.load(), retrieval_heads(model)
         reader = WindowReader(model, embedder, heads)
         return cls(model, embedder, heads, reader, WindowShelf(data / "bench", reader.recipe))
+
+    def index_without_keys(self, texts: Sequence[str]) -> CorpusIndex:
+        """An index for searches that ask no attention: the model reads none of its windows."""
+        placements = []
+        for number, text in enumerate(track(texts, "index", transient=True)):
+            for window in cut_windows(text, self.reader.count_tokens, self.reader.size):
+                own = [sentence.of(text) for sentence in window.sentences]
+                record = WindowRecord(
+                    np.array(
+                        [(s.start - window.start, s.end - window.start) for s in window.sentences]
+                    ),
+                    np.array(self.reader.count_tokens(own), np.int32),
+                    self.embedder.embed(own),
+                    None,  # type: ignore[arg-type]
+                )
+                placements.append(Placement(number, window.start, record))
+        return CorpusIndex([Document(str(i), text) for i, text in enumerate(texts)], placements)
 
     def index(self, texts: Sequence[str]) -> CorpusIndex:
         """An index of documents, one a text."""

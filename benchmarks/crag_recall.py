@@ -30,8 +30,10 @@ ONCE, TWICE = HybridSettings(second=0.0), HybridSettings()
 ATTENTION = 0.5  # weight of the attention index beside the fused search
 
 
-def recall_rows(bench: Bench, gold: GoldSet, index: CorpusIndex) -> list[dict[str, object]]:
-    """One row a leg."""
+def recall_rows(
+    bench: Bench, gold: GoldSet, index: CorpusIndex, attention: bool
+) -> list[dict[str, object]]:
+    """One row a leg; with `attention` the index has keys and they are asked too."""
     scorer = AttentionScorer(bench.model, bench.heads, bench.reader.size.most)
     found: dict[str, list[Scores]] = {}
     seconds: dict[str, list[float]] = {}
@@ -43,15 +45,17 @@ def recall_rows(bench: Bench, gold: GoldSet, index: CorpusIndex) -> list[dict[st
             "dense": partial(np.matmul, index.vectors, vector),
             "fused": partial(search, index, question, vector, ONCE),
             "fused, two hops": partial(search, index, question, vector, TWICE),
-            "attention": partial(_attention, scorer, index, question),
         }
+        if attention:
+            legs["attention"] = partial(_attention, scorer, index, question)
         scored = {}
         for name, leg in legs.items():
             began = time.perf_counter()
             scored[name] = leg()
             seconds.setdefault(name, []).append(time.perf_counter() - began)
-        both = standardised(scored["fused, two hops"])
-        scored["fused, two hops + attention"] = both + ATTENTION * scored["attention"]
+        if attention:
+            both = standardised(scored["fused, two hops"])
+            scored["fused, two hops + attention"] = both + ATTENTION * scored["attention"]
         for name, scores in scored.items():
             found.setdefault(name, []).append(of_passages(index, scores))
     return [
@@ -66,7 +70,12 @@ def _attention(scorer: AttentionScorer, index: CorpusIndex, question: str) -> Sc
 
 
 def answer_rows(
-    bench: Bench, gold: GoldSet, index: CorpusIndex, accept: Sequence[Sequence[str]], most: int
+    bench: Bench,
+    gold: GoldSet,
+    index: CorpusIndex,
+    accept: Sequence[Sequence[str]],
+    most: int,
+    attention: bool,
 ) -> list[dict[str, object]]:
     """What the default model answers from what each route finds, and what that takes."""
     prompter, settings = Prompter(bench.model), CragSettings()
@@ -89,8 +98,9 @@ def answer_rows(
         "crag, half the tokens": lambda q: retrieve(
             bench.embedder, index, q, replace(settings, evidence=settings.evidence // 2), cost
         ),
-        "infini_retri": lambda q: reader.read(index, q, ReadingSettings()),
     }
+    if attention:
+        routes["infini_retri"] = lambda q: reader.read(index, q, ReadingSettings())
     rows = []
     for name, find in routes.items():
         asked = list(zip(gold.questions[:most], accept, strict=False))

@@ -34,6 +34,7 @@ class CragSettings:
     clusters: int = 4
     sharpness: float = 1.0  # how strongly a deviation more of score weighs
     diversity: float = 0.8  # power of what a cluster has a say of: at 1 clusters mean nothing
+    share: float = 0.65  # of the best score, below which nothing is evidence
     evidence: int = 256
     seed: int = 0
     search: HybridSettings = field(default_factory=HybridSettings)
@@ -61,6 +62,8 @@ def retrieve(
     scores = scores[numbers]
     ranking = [Candidate(int(n), float(s), 0) for n, s in zip(numbers, scores, strict=True)]
     lines = {one.sentence: index.line(one.sentence) for one in ranking}
+    near = scores >= settings.share * scores[0]
+    numbers, scores = numbers[near], scores[near]
     vectors = index.vectors[numbers]
     weights = np.exp(settings.sharpness * (scores - scores[0])).astype(np.float32)
     costs = np.array([cost(int(number)) for number in numbers], dtype=np.int32)

@@ -19,7 +19,7 @@ COMMANDS = ROOT / "service" / "cli"  # what a person types may reach any room
 DOORWAYS = {
     "transformers": {"engine"},
     "sentence_transformers": {"engine"},
-    "faiss": {"retrieval"},
+    "faiss": {"retrieval", "benchmarks"},
     "grpc": {"service"},
     "redis": {"service"},
     "sqlite3": {"service"},

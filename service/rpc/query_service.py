@@ -101,6 +101,12 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     ) -> query_pb2.RecordFeedbackResponse:
         """Keep what a caller says of an answer."""
         corpus_id = ids.parse_corpus_name(request.corpus, "corpus")
+        if not request.decision_id:
+            raise fail(
+                "INVALID_VALUE",
+                "decision_id: it is empty; give that of the answer's route",
+                field="decision_id",
+            )
         is_good = query_wire.verdict(request.verdict)
         await asyncio.to_thread(self._backend.corpora.require, corpus_id)
         good, bad = await asyncio.to_thread(

@@ -103,6 +103,7 @@ async def test_a_verdict_is_kept_and_counted(room: GrpcRoom) -> None:
     [
         ({"verdict": 0}, "INVALID_VALUE", "verdict"),
         ({"verdict": 9}, "INVALID_VALUE", "verdict"),
+        ({"decision_id": ""}, "INVALID_VALUE", "decision_id"),
         ({"decision_id": "unknown"}, "DECISION_NOT_FOUND", "decision_id"),
         ({"corpus": "corpora/nowhere"}, "CORPUS_NOT_FOUND", ""),
         ({"corpus": "books"}, "MALFORMED_ID", "corpus"),
