@@ -115,8 +115,9 @@ def judge(remarks: Sequence[Remark], rows: Sequence[int]) -> dict[str, float]:
     common = [name for name, count in mentions.items() if count >= 3]
     return {
         "weighted": sum(mentions[name] for name in names) / mentions.total(),
-        "frequent": sum(name in names for name in common) / len(common),
-        "both_stances": sum({(n, "+"), (n, "-")} <= stances for n in disputed) / len(disputed),
+        "frequent": sum(name in names for name in common) / max(1, len(common)),
+        "both_stances": sum({(n, "+"), (n, "-")} <= stances for n in disputed)
+        / max(1, len(disputed)),
         "reviews": len({remarks[row].review for row in rows}) / len({x.review for x in remarks}),
     }
 

@@ -21,7 +21,7 @@ ROUTES = (Route.CARTRIDGE, Route.CRAG, Route.INFINI_RETRI, Route.FULL_CONTEXT, R
 class RoutingPolicy:
     """What an answer may cost: prices are in shares of a right answer."""
 
-    a_second: float = 0.01
+    a_second: float = 0.02
     a_thousand_tokens: float = 0.02  # of the prompt
     explore: float = 0.0  # share of questions that take any open route, to learn of them
     gates: GateSettings = field(default_factory=GateSettings)

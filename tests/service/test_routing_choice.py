@@ -89,6 +89,22 @@ def test_a_question_about_nothing_in_the_corpus_is_asked_of_the_model_alone() ->
     assert "0.20" in decision.explanation
 
 
+def test_what_stands_out_from_unrelated_questions_is_on_topic_though_its_cosine_is_low() -> None:
+    for standing, reason in ((1.6, "OFF_TOPIC"), (1.7, "HIGHEST_UTILITY")):
+        facts = replace(LONG, survey=replace(FAR, standing=standing))
+        assert decide(facts).reason == reason
+
+
+def test_a_question_about_the_whole_may_lie_further_from_each_sentence() -> None:
+    gates = GateSettings(off_topic=0.45, off_topic_overview=0.30)
+    facts = replace(LONG, survey=replace(FAR, nearest=0.35))
+    for kind, reason in ((Kind.LOOKUP, "OFF_TOPIC"), (Kind.OVERVIEW, "HIGHEST_UTILITY")):
+        decision = choose(
+            Route.AUTO, replace(facts, kind=kind), RoutingPolicy(gates=gates), QualityModel(), COSTS
+        )
+        assert decision.reason == reason
+
+
 def test_an_overview_of_nothing_in_particular_is_of_the_corpus() -> None:
     decision = decide(replace(LONG, survey=FAR, kind=Kind.OVERVIEW, is_nameless=True))
     assert decision.route is Route.CRAG
