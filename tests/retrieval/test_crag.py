@@ -67,7 +67,7 @@ def test_a_budget_for_everything_gives_all_that_was_found(
     embedder: Any, index: CorpusIndex
 ) -> None:
     question = "When do the ferries sail?"
-    found = ask(embedder, index, question, CragSettings(found=20, evidence=100_000))
+    found = ask(embedder, index, question, CragSettings(found=20, share=0.0, evidence=100_000))
     vector = embedder.embed_question(question)
     scores = search(index, question, vector, HybridSettings())
 

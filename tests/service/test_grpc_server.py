@@ -167,6 +167,7 @@ async def test_a_call_whose_deadline_has_passed_is_not_begun() -> None:
 
 
 FILLED = {
+    "decision_id": "d1",
     "parent": "corpora/books",
     "corpus": "corpora/books",
     "name": "corpora/books",
