@@ -11,13 +11,13 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from rich.progress import track
 
 from benchmarks.cartridge_cell import Cell, Study, finish, study
 from benchmarks.cartridges import CONTEXT, CellKey, recipe
+from benchmarks.engine_flags import add_engine_flags, engine_config
 from benchmarks.prefix_rows import losses, recovered
 from benchmarks.record import write_result
 from benchmarks.study_corpora import read_corpus
@@ -29,7 +29,6 @@ from cartridges.match import match_prefix, truncate_prefix
 from cartridges.quality import mean_kl
 from cartridges.references import collect_references
 from cartridges.seeds import KINDS
-from engine.config import EngineConfig
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
@@ -63,7 +62,9 @@ def next_token(read: Study, trial: Trial) -> KVPrefix:
         turns = [lesson.turn for lesson in batch]
         with read.model.mixed_precision():
             logits = answer_logits(read.model, turns, student.prefix(student.change))
-        targets = torch.tensor([token for turn in turns for token in turn.answer])
+        targets = torch.tensor(
+            [token for turn in turns for token in turn.answer], device=logits.device
+        )
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(logits, targets).backward()
         torch.nn.utils.clip_grad_norm_([student.change], trial.settings.clip)
@@ -141,11 +142,10 @@ def measure(read: Study, trial: Trial) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.cartridge_ablation", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--threads", type=int, default=1)
+    add_engine_flags(parser)
     given = parser.parse_args()
     folder = given.data / "bench" / "cartridges"
-    model = LanguageModel.load(EngineConfig(given.data, threads=given.threads))
+    model = LanguageModel.load(engine_config(given))
     embedder = Embedder.load()
     corpus = read_corpus("handbook", Prompter(model), CONTEXT, None)
 

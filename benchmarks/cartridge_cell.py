@@ -239,6 +239,7 @@ class Cell:
             "row": name,
             "context_tokens": study.context.length,
             "seconds": seconds,
+            "device": str(study.model.device),
             "train": len(study.train),
         }
 

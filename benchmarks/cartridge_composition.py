@@ -16,11 +16,11 @@ from rich.progress import track
 
 from benchmarks.cartridge_cell import peoples_lessons
 from benchmarks.cartridges import CONTEXT, CORPORA
+from benchmarks.engine_flags import add_engine_flags, engine_config
 from benchmarks.prefix_rows import Losses, answers_right, losses, losses_each, recovered, retriever
 from benchmarks.record import write_result
 from benchmarks.study_corpora import StudyCorpus, read_corpus
 from cartridges.compose import compose
-from engine.config import EngineConfig
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix, load_prefix
@@ -80,11 +80,10 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.cartridge_composition", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    add_engine_flags(parser)
     parser.add_argument("--questions", type=Path, required=True)
-    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    model = LanguageModel.load(EngineConfig(given.data, threads=given.threads))
+    model = LanguageModel.load(engine_config(given))
     embedder, prompter = Embedder.load(), Prompter(model)
     corpora = [read_corpus(name, prompter, CONTEXT, given.questions) for name in CORPORA]
     folder = given.data / "bench" / "cartridges"

@@ -16,6 +16,7 @@ from rich.progress import track
 
 from benchmarks.cartridge_cell import finish, peoples_lessons
 from benchmarks.cartridge_figures import LARGER_P
+from benchmarks.engine_flags import add_engine_flags, engine_config
 from benchmarks.prefix_rows import (
     Losses,
     answers_right,
@@ -29,7 +30,6 @@ from benchmarks.study_corpora import PeoplesQuestion, read_natural_questions
 from cartridges.build import Built, CartridgeBuilder
 from cartridges.effort import Effort, settings_for
 from cartridges.lessons import Lesson
-from engine.config import EngineConfig
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
@@ -149,11 +149,10 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.cartridge_parts", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    add_engine_flags(parser)
     parser.add_argument("--questions", type=Path, required=True, help="folder of the question sets")
-    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    model = LanguageModel.load(EngineConfig(given.data, threads=given.threads))
+    model = LanguageModel.load(engine_config(given))
     parts = read_parts(given.questions, Prompter(model))
     built = build(model, parts, given.data / "bench" / "parts")
     rows, headline = measure(model, Embedder.load(), parts, built)

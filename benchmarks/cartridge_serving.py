@@ -17,9 +17,9 @@ from pathlib import Path
 
 from rich.progress import track
 
+from benchmarks.engine_flags import add_engine_flags, engine_config
 from benchmarks.record import write_result
 from cartridges.store import BuiltPart, load_cartridge, store_cartridge
-from engine.config import EngineConfig
 from engine.generation import GenerationRequest, generate_text
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
@@ -110,10 +110,9 @@ def ratio(rows: list[dict[str, object]], batch: int, figure: str, over: str, und
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.cartridge_serving", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--threads", type=int, default=1)
+    add_engine_flags(parser)
     given = parser.parse_args()
-    model = LanguageModel.load(EngineConfig(given.data, threads=given.threads))
+    model = LanguageModel.load(engine_config(given))
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as folder:
         for length in track(LENGTHS, "lengths"):

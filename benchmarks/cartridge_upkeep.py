@@ -16,6 +16,7 @@ from rich.progress import track
 
 from benchmarks.cartridge_cell import finish, peoples_lessons
 from benchmarks.cartridges import CONTEXT
+from benchmarks.engine_flags import add_engine_flags, engine_config
 from benchmarks.prefix_rows import answers_right, losses, recovered, teacher_losses
 from benchmarks.record import write_result
 from benchmarks.study_corpora import PeoplesQuestion, read_corpus
@@ -25,7 +26,6 @@ from cartridges.general import general_lessons, load_questions
 from cartridges.guard import calibrate_guard
 from cartridges.int8 import rounded
 from cartridges.refresh import Base, base_of
-from engine.config import EngineConfig
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
@@ -140,11 +140,10 @@ def measure(bench: Bench) -> tuple[list[dict[str, object]], dict[str, float | No
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.cartridge_upkeep", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    add_engine_flags(parser)
     parser.add_argument("--keep", action="store_true", help="go on with builds of an earlier run")
-    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    model = LanguageModel.load(EngineConfig(given.data, threads=given.threads))
+    model = LanguageModel.load(engine_config(given))
     prompter = Prompter(model)
     whole = read_corpus("handbook", prompter, 100_000, None)
     after = read_corpus("handbook", prompter, CONTEXT, None)

@@ -20,11 +20,11 @@ from rich.progress import track
 from benchmarks.cartridge_cell import Cell, study
 from benchmarks.cartridge_figures import HEAD, LARGER_P, PAPER, headline, summarise
 from benchmarks.cartridge_plots import draw
+from benchmarks.engine_flags import add_engine_flags, engine_config
 from benchmarks.record import RESULTS, write_result
 from benchmarks.study_corpora import read_corpus
 from cartridges.build import BuildSettings
 from cartridges.effort import Effort, settings_for
-from engine.config import EngineConfig
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prefix import save_prefix
@@ -81,7 +81,7 @@ def recipe() -> BuildSettings:
 
 def run(given: argparse.Namespace, keys: Sequence[CellKey], folder: Path) -> None:
     """Does what is missing; a cell's file appears when all its rows are there."""
-    model = LanguageModel.load(EngineConfig(given.data, threads=given.threads))
+    model = LanguageModel.load(engine_config(given))
     embedder, prompter = Embedder.load(), Prompter(model)
     missing = [key for key in keys if not (folder / f"{key.name}.jsonl").exists()]
     texts = {  # all of them first: a source that is not there ends the run before its hours
@@ -116,13 +116,12 @@ def copy_cells(source: Path, target: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.cartridges", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+    add_engine_flags(parser)
     parser.add_argument("--questions", type=Path, help="folder of the question sets, for nq")
     parser.add_argument("--only", help="corpora whose cells are done; nothing is written")
     parser.add_argument("--go-on", action="store_true", help="with the cells of the results")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--most", type=int, default=0, help="cells done at most; 0: all")
-    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     corpora = given.only.split(",") if given.only else CORPORA
     folder = given.data / "bench" / "cartridges"

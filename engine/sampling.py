@@ -33,9 +33,10 @@ def choose_token(logits: torch.Tensor, params: SamplingParams, chance: torch.Gen
     """One token from logits [vocabulary]: the largest, or drawn from the nucleus (Holtzman 2020)."""
     if params.temperature == 0.0:
         return int(logits.argmax())
-    weights = torch.softmax(logits.float().cpu() / params.temperature, dim=-1)
-    if params.top_p < 1.0:
-        ordered, order = weights.sort(descending=True)
-        outside = ordered.cumsum(-1) - ordered >= params.top_p
-        weights[order[outside]] = 0.0
-    return int(torch.multinomial(weights, 1, generator=chance))
+    ordered, order = torch.softmax(logits.float() / params.temperature, dim=-1).sort(
+        descending=True
+    )
+    inside = int((ordered.cumsum(-1) - ordered < params.top_p).sum())
+    # Drawn on the CPU from what the device sorted: a vocabulary is slow to sort there.
+    nucleus = ordered[: max(1, inside)].cpu()
+    return int(order[int(torch.multinomial(nucleus, 1, generator=chance))])

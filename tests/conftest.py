@@ -23,6 +23,8 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral")
+# `LONGMEMORY_TEST_DEVICE=cuda make test` runs the tests of the engine and its users on a GPU.
+DEVICE = os.environ.get("LONGMEMORY_TEST_DEVICE", "cpu")
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +86,7 @@ def make_model(tokenizer: Any) -> Callable[..., LanguageModel]:
                 if parameter.dim() > 1:
                     parameter.mul_(4.0)
         parts = (state_digest(network), tokenizer_digest(tokenizer))
+        network = network.to(DEVICE)
         return LanguageModel(f"tiny-{family}", network, tokenizer, combine(network.config, *parts))
 
     return make
@@ -110,7 +113,9 @@ def wheel_model(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
 
     given = os.environ.get("LONGMEMORY_DATA")
     data = Path(given) if given else tmp_path_factory.mktemp("data")
-    return LanguageModel.load(EngineConfig(data, threads=1))
+    return LanguageModel.load(
+        EngineConfig(data, device=DEVICE, dtype="float32" if DEVICE != "cpu" else "auto", threads=1)
+    )
 
 
 @pytest.fixture(scope="session")
