@@ -1,6 +1,7 @@
 """Asks a server's health over gRPC and exits 0 where it serves; for container and exec probes.
 
-    python3 health.py [SERVICE] [--server HOST:PORT] [--ca FILE --name NAME [--certificate FILE --key FILE]]
+    python3 health.py [SERVICE] [--server HOST:PORT]
+                      [--ca FILE --name NAME [--certificate FILE --key FILE]]
 
 The empty SERVICE is the whole process; `longmemory.v1.QueryService` is whether it answers questions.
 """

@@ -5,8 +5,9 @@
 #   BUILD_OPTIONS="..."   more options for buildah: volumes for pip's settings, build arguments
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-command -v buildah mmdebstrap >/dev/null \
-    || { apt-get update -qq && apt-get install -y -qq --no-install-recommends buildah mmdebstrap; }
+if ! { command -v buildah && command -v mmdebstrap; } >/dev/null; then
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends buildah mmdebstrap
+fi
 
 work=$(mktemp -d)
 container="" server=""
@@ -27,7 +28,8 @@ if [ -z "${BASE:-}" ]; then
     buildah commit --quiet --rm "$container" "$BASE" >/dev/null
     container=""
 fi
-# shellcheck disable=SC2086 -- they are options, several of them
+# BUILD_OPTIONS are several: no quotes.
+# shellcheck disable=SC2086
 buildah bud --isolation chroot --layers --file deploy/Containerfile --build-arg BASE="$BASE" \
     --build-arg VARIANT=cpu ${BUILD_OPTIONS:-} --tag longmemory:cpu .
 
@@ -45,7 +47,7 @@ mknod -m 666 "$work/root/dev/urandom" c 1 9
 mount --bind "$work/data" "$work/root/data"
 # The image's own environment and user, as a runtime would give them.
 mapfile -t given < <(buildah inspect --format '{{range .OCIv1.Config.Env}}{{println .}}{{end}}' \
-    "$container" | grep =)
+    "$container" | grep '=')
 user=$(buildah inspect --format '{{.OCIv1.Config.User}}' "$container")
 inside=(env -i "${given[@]}" "$(command -v chroot)" --userspec="$user" "$work/root")
 address=127.0.0.1:17420

@@ -12,7 +12,6 @@ import redis
 import yaml
 from deploy_room import DEPLOY, KUBERNETES
 
-
 SCHEMA = json.loads(
     (Path(__file__).parent / "third_party" / "compose-spec.json").read_text(encoding="utf-8")
 )

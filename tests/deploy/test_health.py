@@ -33,8 +33,11 @@ def start() -> Iterator[Callable[..., str]]:
         status.set("", SERVING)
         status.set(QUERY, NOT_SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(status, server)
-        bind = server.add_insecure_port
-        port = server.add_secure_port("127.0.0.1:0", credentials) if credentials else bind("127.0.0.1:0")
+        address = "127.0.0.1:0"
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
         server.start()
         servers.append(server)
         return f"127.0.0.1:{port}"

@@ -9,7 +9,6 @@ from typing import Any
 
 from deploy_room import DEPLOY, ROOT
 
-
 TEXT = (DEPLOY / "Containerfile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 

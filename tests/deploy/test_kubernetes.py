@@ -1,9 +1,8 @@
-"""The manifests as kustomize renders them: by Kubernetes' schemas, and by what they say of each other."""
+"""The manifests as kustomize renders them: by Kubernetes' schemas, and by each other."""
 
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import kubernetes_validate
@@ -12,12 +11,12 @@ import yaml
 from deploy_room import KUBERNETES, Manifests, named, overlay_named, pods
 from longmemory.v1 import query_pb2
 
-
 VERSION = "1.34"
 QUERY_SERVICE = query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name
 SCALED_JOB = json.loads(
     (Path(__file__).parent / "scaled_job.schema.json").read_text(encoding="utf-8")
 )
+
 
 def test_every_file_is_used_by_its_kustomization() -> None:
     for listing in KUBERNETES.rglob("kustomization.yaml"):
@@ -144,7 +143,8 @@ def test_what_servers_and_workers_call_is_a_service_of_the_overlay() -> None:
 
 
 def test_one_volume_is_written_by_many_only_where_it_can_be() -> None:
-    for name, mode in (("cpu", "ReadWriteOnce"), ("gpu", "ReadWriteOnce"), ("keda", "ReadWriteMany")):
+    modes = {"cpu": "ReadWriteOnce", "gpu": "ReadWriteOnce", "keda": "ReadWriteMany"}
+    for name, mode in modes.items():
         manifests = overlay_named(name)
         claim = named(manifests, "PersistentVolumeClaim", "longmemory-data")
         assert claim["spec"]["accessModes"] == [mode]

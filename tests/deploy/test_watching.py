@@ -45,6 +45,7 @@ WORDS_OF_PROMQL = {
 PROMETHEUS = DEPLOY / "prometheus"
 RULES = yaml.safe_load((PROMETHEUS / "rules.yaml").read_text(encoding="utf-8"))
 BOARD = json.loads((DEPLOY / "grafana" / "longmemory.json").read_text(encoding="utf-8"))
+_METRIC = re.compile(r"(longmemory|grpc_server)_[a-z_]+")
 _SUFFIX = re.compile(r"_(total|bucket|sum|count)$")
 
 
@@ -53,10 +54,9 @@ def metrics_told() -> set[str]:
     """Every metric's name in the service's source, as prometheus_client is given it."""
     names = set(METRICS_BUILT_BESIDE)
     for path in (ROOT / "service").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                if re.fullmatch(r"(longmemory|grpc_server)_[a-z_]+", node.value):
-                    names.add(node.value)
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+        names |= {text for text in texts if isinstance(text, str) and _METRIC.fullmatch(text)}
     return names
 
 
