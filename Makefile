@@ -1,4 +1,4 @@
-# Everything a person does with this project: make demo, test, check, protos, clean.
+# Everything a person does with this project: make demo, test, check, protos, deploy-check, clean.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ PROTOS := $(wildcard protos/longmemory/v1/*.proto)
 export LONGMEMORY_DATA := $(DATA)
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test test-fast check protos bench clean
+.PHONY: setup demo test test-fast check protos bench deploy-check clean
 
 $(VENV)/.installed: deploy/requirements.lock pyproject.toml engine/wheels.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -34,6 +34,10 @@ check: $(VENV)/.installed  ## lint, types, proto lint, drift of generated code
 	$(BIN)/mypy
 	$(BIN)/buf lint protos
 	$(BIN)/python -m pytest tests/protos tests/test_layers.py
+
+deploy-check: $(VENV)/.installed  ## the tests of deploy/, then the cpu image built and run; root on a Debian
+	$(BIN)/python -m pytest tests/deploy
+	tests/deploy/image.sh
 
 bench: setup  ## one benchmark: make bench NAME=retrieval QUESTIONS=FOLDER
 	$(BIN)/python -m benchmarks.$(NAME) --data $(DATA) $(if $(QUESTIONS),--questions $(QUESTIONS))
