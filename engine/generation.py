@@ -8,6 +8,7 @@ requests that continue the same one share it.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import torch
 from transformers.cache_utils import Cache
@@ -66,6 +67,15 @@ class GenerationBatch:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the rows' keys and values, without shared prefixes; may be read from any thread."""
+        cache = self._cache
+        if cache is None:
+            return 0
+        layers: list[Any] = cache.layers
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
 
     @torch.inference_mode()
     def add(self, requests: Sequence[GenerationRequest]) -> None:
