@@ -7,6 +7,7 @@ than the one it was begun in.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
@@ -62,9 +63,8 @@ class OpenTelemetry:
                 f"otel: the package {error.name} is not installed; install longmemory with its "
                 "extra [otel], or leave --otel out"
             ) from error
-        # The environment's OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME win over these.
-        named = {SERVICE_NAME: "longmemory", SERVICE_VERSION: version}
-        resource = Resource(named).merge(Resource.create())
+        name = os.environ.get("OTEL_SERVICE_NAME") or "longmemory"
+        resource = Resource.create({SERVICE_NAME: name, SERVICE_VERSION: version})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter or _otlp()))
         self._tracer = self._provider.get_tracer("longmemory", version)
