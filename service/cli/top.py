@@ -76,12 +76,13 @@ def _show(looks: Iterator[Snapshot], metrics: str, once: bool) -> None:
 def view(now: Snapshot, metrics: str) -> Table:
     """A snapshot as one table: what is named, and how it stands."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=f"longmemory at {metrics}", title_justify="left", box=None)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     for name, told in rows(now):
-        table.add_row(name, told)
+        table.add_row(Text(name), Text(told))
     return table
 
 

@@ -149,6 +149,21 @@ async def test_no_span_holds_a_text(desk: Desk) -> None:
     assert "REQUESTED" in told
 
 
+def test_of_an_error_a_span_tells_the_kind_and_never_the_words() -> None:
+    exporter = InMemorySpanExporter()
+    tracing = OpenTelemetry("0.1.0", exporter)
+    with (
+        pytest.raises(KeyError),
+        tracing.call("/a.B/C", "trace-1", {}) as (call, _),
+        call.part("x"),
+    ):
+        raise KeyError(SECRET)
+    tracing.close()
+    for one in exporter.get_finished_spans():
+        assert one.status.description == "KeyError"
+        assert "poisoned" not in one.to_json()
+
+
 async def test_without_tracing_and_outside_of_calls_nothing_happens(desk: Desk) -> None:
     note(route="crag")
     with span("prepare") as told:
