@@ -70,12 +70,14 @@ class GenerationBatch:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the rows' keys and values, without shared prefixes; may be read from any thread."""
+        """Bytes held for the rows' keys and values, spare room too, without shared prefixes; may be
+        read from any thread.
+        """
         cache = self._cache
-        if cache is None:
-            return 0
-        layers: list[Any] = cache.layers
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+        layers: list[Any] = cache.layers if cache is not None else []
+        rooms = [part.untyped_storage() for layer in layers for part in (layer.keys, layer.values)]
+        # Layers that have just been made of one tensor share its memory.
+        return sum({room.data_ptr(): room.nbytes() for room in rooms}.values())
 
     @torch.inference_mode()
     def add(self, requests: Sequence[GenerationRequest]) -> None:

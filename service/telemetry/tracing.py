@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from service.telemetry.call import Attributes, CallSpan, Untraced
+
+_CLOSE_SECONDS = 3.0
 
 
 class Tracing(Protocol):
@@ -93,8 +96,12 @@ class OpenTelemetry:
             yield _OpenSpan(self._tracer, opened), attributes
 
     def close(self) -> None:
-        """Sends what is still to be sent, and ends the exporter's thread."""
-        self._provider.shutdown()
+        """Sends what is still to be sent, for a few seconds at most: a collector that is away must not
+        hold up the end of the server.
+        """
+        ending = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
+        ending.start()
+        ending.join(_CLOSE_SECONDS)
 
 
 class _OpenSpan:
