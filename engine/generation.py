@@ -8,6 +8,7 @@ requests that continue the same one share it.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import torch
 from transformers.cache_utils import Cache
@@ -66,6 +67,17 @@ class GenerationBatch:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes held for the rows' keys and values, spare room too, without shared prefixes; may be
+        read from any thread.
+        """
+        cache = self._cache
+        layers: list[Any] = cache.layers if cache is not None else []
+        rooms = [part.untyped_storage() for layer in layers for part in (layer.keys, layer.values)]
+        # Layers that have just been made of one tensor share its memory.
+        return sum({room.data_ptr(): room.nbytes() for room in rooms}.values())
 
     @torch.inference_mode()
     def add(self, requests: Sequence[GenerationRequest]) -> None:

@@ -26,6 +26,7 @@ from service.routing.facts import Facts
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.corpora import Corpora
 from service.stepped_reading import SteppedReading, take_steps
+from service.telemetry.call import span
 
 _log = structlog.stdlib.get_logger("longmemory.answering")
 
@@ -75,18 +76,24 @@ class MemoryAnswerer:
         """
         arrived = time.monotonic()
         with self._admission.admit():
-            plan, began = await self._thread.run(lambda: self._begin(question))
-            prepared = await self._prepare(plan, question)
+            with span("route") as told:
+                plan, began = await self._thread.run(lambda: self._begin(question))
+                told |= {"route": plan.decision.route.value, "reason": plan.decision.reason}
+            with span("prepare") as told:
+                prepared = await self._prepare(plan, question)
+                told["prompt_tokens"] = len(prepared.prompt)
             times = Times(arrived, began, time.monotonic())
             yield plan.decision.with_effort(prepared.effort)
             yield prepared.evidence
             _check_deadline(question)
             generating = generate(self._thread, prepared, question.sampling, times)
-            async with aclosing(generating) as events:  # else a closed answer is decoded on
-                async for event in events:
-                    if isinstance(event, Summary):
-                        await self._learn(question.corpus_id, plan, event.usage)
-                    yield event
+            with span("generate") as told:
+                async with aclosing(generating) as events:  # else a closed answer is decoded on
+                    async for event in events:
+                        if isinstance(event, Summary):
+                            told["output_tokens"] = event.usage.output_tokens
+                            await self._learn(question.corpus_id, plan, event.usage)
+                        yield event
 
     async def _learn(self, corpus_id: str, plan: _Plan, usage: Usage) -> None:
         """An answer that was given is not taken back because it could not be noted."""

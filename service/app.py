@@ -4,6 +4,7 @@ import asyncio
 import importlib.metadata
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
@@ -27,7 +28,7 @@ from service.routes import Routes
 from service.routing.quality import shipped
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
-from service.rpc.server import RunningServer, ServerConfig, serve
+from service.rpc.server import METHODS, RunningServer, ServerConfig, serve
 from service.staleness import Staleness
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore
@@ -41,6 +42,12 @@ from service.state.outcomes_log import OutcomesLog
 from service.state.requests import Requests
 from service.state.uploads import Uploads
 from service.supervisor import WorkerSupervisor
+from service.telemetry.gauges import Build, Sources
+from service.telemetry.logs import configure_logs
+from service.telemetry.metrics import Metrics
+from service.telemetry.page import MetricsPage, PageAddress
+from service.telemetry.tracing import NoTracing, OpenTelemetry
+from service.telemetry.watched_answers import WatchedAnswers, WatchedTextAnswers
 from service.text_answering import TextAnswerer
 from service.timings import Timings
 
@@ -91,6 +98,24 @@ class Service:
         self.supervisor = WorkerSupervisor(config, jobs)
         artifacts = StoredArtifacts(layout, corpora, content)
         artifacts.tidy()
+        info = _info(model, embedder)
+        self.metrics = Metrics(
+            METHODS,
+            Sources(
+                build=Build(info.version, model.fingerprint[:16], info.device, info.dtype),
+                questions=lambda: admission.under_way,
+                model=lambda: self._thread.load,
+                library=lambda: library.load,
+                jobs=jobs.census,
+                has_worker=lambda: self.supervisor.worker_pid is not None,
+            ),
+        )
+        self._tracing = OpenTelemetry(info.version) if config.otel else NoTracing()
+        answerer = MemoryAnswerer(
+            config, corpora, shelf, library, routes, self._thread, room, admission, router
+        )
+        texts = TextAnswerer(routes, self._thread, room, admission)
+        told = config.logs.questions
         self.backend = Backend(
             corpora=corpora,
             uploads=Uploads(self._database, content, corpora, config.limits, layout.uploads),
@@ -99,24 +124,17 @@ class Service:
             requests=requests,
             outcomes=outcomes,
             limits=config.limits,
-            answerer=MemoryAnswerer(
-                config,
-                corpora,
-                shelf,
-                library,
-                routes,
-                self._thread,
-                room,
-                admission,
-                router,
-            ),
-            text_answerer=TextAnswerer(routes, self._thread, room, admission),
+            answerer=WatchedAnswers(answerer, self.metrics, told),
+            text_answerer=WatchedTextAnswers(texts, self.metrics, told),
             count_tokens=lambda text: len(model.encode(text)),
             supervisor=self.supervisor,
             artifacts=artifacts,
             residents=Residents(library, self._thread, config.resident_cartridge_bytes),
             staleness=Staleness(layout, corpora, recipe.digest),
-            info=_info(model, embedder),
+            info=info,
+            observer=self.metrics,
+            tracing=self._tracing,
+            is_alive=lambda: self._thread.is_alive,
         )
 
     def close(self) -> None:
@@ -124,6 +142,7 @@ class Service:
         self.supervisor.stop()
         self._thread.close()
         self._timings.close()
+        self._tracing.close()
         self._database.close()
         self._lock.release()
 
@@ -132,20 +151,30 @@ def run_server(config: ServiceConfig) -> None:
     """Serves until a signal; says on standard output where, once it does.
 
     Raises:
-        ServiceError: DATA_FOLDER_LOCKED where another server has the data folder.
-        ValueError: the address would open the service to other machines.
+        ServiceError: DATA_FOLDER_LOCKED where another server has the data folder, INTERNAL where the
+            model's thread died.
+        ValueError: an address would open the service to other machines, or tracing is asked for and
+            not installed.
+        OSError: an address is taken.
     """
     # Whoever starts a server reads one line of its output; a log there would fill the pipe and stop it.
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    configure_logs(config.logs)
     listening = ServerConfig(config.listen, config.insecure)
+    page_address = PageAddress(config.metrics, config.insecure) if config.metrics else None
     config.data.mkdir(parents=True, exist_ok=True)
     service = Service(config)
-    service.supervisor.start()
-    asyncio.run(serve(listening, service, _announce))
+    with ExitStack() as stack:
+        page = MetricsPage(page_address, service.metrics.registry) if page_address else None
+        if page:
+            stack.callback(page.close)
+        service.supervisor.start()
+        asyncio.run(serve(listening, service, lambda server: _announce(server, page)))
 
 
-def _announce(server: RunningServer) -> None:
+def _announce(server: RunningServer, page: MetricsPage | None) -> None:
     sys.stdout.write(f"longmemory serves at {server.address}\n")
+    if page:
+        sys.stdout.write(f"metrics at {page.url}\n")
     sys.stdout.flush()
 
 

@@ -8,6 +8,7 @@ from retrieval.crag import CragSettings
 from retrieval.infini_retri import ReadingSettings
 from service.limits import Limits
 from service.routing.choice import RoutingPolicy
+from service.telemetry.logs import LogSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,9 @@ class ServiceConfig:
     instant_tokens: int = 4096  # corpora up to this get a cartridge by themselves; 0: none does
     resident_corpora: int = 8
     resident_cartridge_bytes: int = 2 * 1024**3
+    metrics: str = ""  # HOST:PORT of the metrics page; empty: there is none
+    otel: bool = False  # whether spans go to an OpenTelemetry collector
+    logs: LogSettings = field(default_factory=LogSettings)
 
     @property
     def engine(self) -> EngineConfig:

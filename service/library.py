@@ -66,6 +66,19 @@ class Loaded:
         return self.cartridge.prefix.num_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class LibraryLoad:
+    """What a library holds in memory, and how often a cartridge's part was there when it was asked
+    for (`hits`) or had to be read from its files (`loads`).
+    """
+
+    corpora: int
+    cartridges: int
+    cartridge_bytes: int
+    hits: int
+    loads: int
+
+
 _MANIFESTS = 64  # of cartridges asked lately
 _Key = tuple[str, str, str, int]  # corpus, cartridge, digest of its tensors, part
 
@@ -103,6 +116,7 @@ class Library:
         self._corpora: OrderedDict[tuple[str, str], ResidentCorpus] = OrderedDict()
         self._cartridges: OrderedDict[_Key, Loaded] = OrderedDict()
         self._manifest = lru_cache(_MANIFESTS)(self._read_manifest)
+        self._hits = self._loads = 0
 
     def corpus(self, corpus: Corpus) -> ResidentCorpus:
         """The index of a corpus as last indexed.
@@ -141,7 +155,10 @@ class Library:
         """
         self.manifest(corpus_id, cartridge_id, tensor_digest)
         key = (corpus_id, cartridge_id, tensor_digest, number)
-        if key not in self._cartridges:
+        if key in self._cartridges:
+            self._hits += 1
+        else:
+            self._loads += 1
             folder = self._layout.cartridge(corpus_id, cartridge_id)
             self._cartridges[key] = Loaded(
                 corpus_id, cartridge_id, load_cartridge(folder, self._model, number)
@@ -169,6 +186,13 @@ class Library:
     def resident(self) -> tuple["Loaded", ...]:
         """What is in memory, the least used first."""
         return tuple(self._cartridges.values())
+
+    @property
+    def load(self) -> LibraryLoad:
+        """How it stands now; this alone may be read from any thread."""
+        held = self.resident()
+        num_bytes = sum(loaded.num_bytes for loaded in held)
+        return LibraryLoad(len(self._corpora), len(held), num_bytes, self._hits, self._loads)
 
     def _read_manifest(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Manifest:
         manifest = read_manifest(self._layout.cartridge(corpus_id, cartridge_id))

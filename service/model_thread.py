@@ -38,6 +38,19 @@ class _Cancel:
     request_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class ModelLoad:
+    """How busy a model's thread is: calls and answers that wait for it, answers that are decoded
+    together with the bytes of their keys and values, and all tokens it ever decoded.
+    """
+
+    is_alive: bool
+    waiting: int
+    decoding: int
+    kv_bytes: int
+    tokens: int
+
+
 class ModelThread:
     """Owns a model. `run` and `generate` are awaited on the event loop; the work happens here."""
 
@@ -51,6 +64,7 @@ class ModelThread:
         self._batch = GenerationBatch(model)
         self._waiting: list[_Start] = []
         self._deliver: dict[str, Callable[[Piece | ServiceError], None]] = {}
+        self._tokens = 0  # decoded so far
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
@@ -58,8 +72,25 @@ class ModelThread:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
+    @property
+    def load(self) -> ModelLoad:
+        """How it stands now; may be read from any thread."""
+        batch = self._batch
+        return ModelLoad(
+            self.is_alive,
+            self._inbox.qsize() + len(self._waiting),
+            len(batch),
+            batch.num_bytes,
+            self._tokens,
+        )
+
     async def run(self, call: Callable[[], T]) -> T:
-        """The result of a call made on the model's thread; its exception is raised here."""
+        """The result of a call made on the model's thread; its exception is raised here.
+
+        Raises:
+            ServiceError: SERVER_STOPPING where the thread has ended.
+        """
+        self._require_alive()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -81,8 +112,9 @@ class ModelThread:
         """The pieces of one answer; closing the iterator drops it from the batch.
 
         Raises:
-            ServiceError: INTERNAL where the batch broke, SERVER_STOPPING after `close`.
+            ServiceError: INTERNAL where the batch broke, SERVER_STOPPING where the thread has ended.
         """
+        self._require_alive()
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece | ServiceError] = asyncio.Queue()
 
@@ -108,14 +140,25 @@ class ModelThread:
         self._inbox.put(None)
         self._thread.join()
 
+    def _require_alive(self) -> None:
+        if not self.is_alive:
+            raise _stopping()
+
     def _work(self) -> None:
+        try:
+            self._work_until_the_end()
+        except BaseException:  # nobody awaits a thread: whoever asks `is_alive` hears of it
+            _log.exception("the model's thread died")
+        finally:
+            self._refuse_rest()
+
+    def _work_until_the_end(self) -> None:
         while self._take_messages():
             try:
                 self._decode()
             except Exception:
                 _log.exception("the batch broke")
                 self._break(fail("INTERNAL", "the model failed while it answered; ask again"))
-        self._refuse_rest()
 
     def _take_messages(self) -> bool:
         """Handles what has come; waits only where there is nothing to decode. False: the end."""
@@ -141,6 +184,7 @@ class ModelThread:
         self._deliver |= {start.request.id: start.deliver for start in joining}
         self._batch.add([start.request for start in joining])
         for piece in self._batch.step():
+            self._tokens += 1
             self._deliver[piece.request_id](piece)
             if piece.finish is not None:
                 del self._deliver[piece.request_id]
@@ -158,7 +202,7 @@ class ModelThread:
 
     def _refuse_rest(self) -> None:
         """Nobody is left waiting for a thread that has ended."""
-        stopping = fail("SERVER_STOPPING", "the server stops; ask again once it is back")
+        stopping = _stopping()
         self._break(stopping)
         for start in self._waiting:
             start.deliver(stopping)
@@ -168,6 +212,10 @@ class ModelThread:
                     resolve(None, stopping)
                 case _Start(deliver=deliver):
                     deliver(stopping)
+
+
+def _stopping() -> ServiceError:
+    return fail("SERVER_STOPPING", "the server stops; ask again once it is back")
 
 
 def _make(call: _Call, before_work: Callable[[], object]) -> None:

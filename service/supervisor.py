@@ -123,6 +123,8 @@ class WorkerSupervisor:
             "dtype": config.dtype,
             "threads": str(config.threads),
             "instant-tokens": str(config.instant_tokens),
+            "log-format": config.logs.format,
+            "log-level": config.logs.level,
             "name": name,
             "parent": str(os.getpid()),
         }

@@ -18,6 +18,7 @@ from service.model_thread import ModelThread
 from service.prompt_room import PromptRoom
 from service.routes import Budget, Routes
 from service.stepped_reading import SteppedReading
+from service.telemetry.call import span
 
 TextEvent = ReadSoFar | tuple[Evidence, ...] | Delta | Summary
 
@@ -59,17 +60,23 @@ class TextAnswerer:
             began = time.monotonic()
             reading = SteppedReading(self._thread, reader, question.text)
             tokens = 0
-            async for step in self._read(reading, text):
-                tokens = step.tokens
-                _check_deadline(question, tokens)
-                yield step
-            found = await self._finish(reading, budget, lambda: _check_deadline(question, tokens))
+            with span("prepare") as told:
+                async for step in self._read(reading, text):
+                    tokens = step.tokens
+                    _check_deadline(question, tokens)
+                    yield step
+                found = await self._finish(
+                    reading, budget, lambda: _check_deadline(question, tokens)
+                )
+                told["text_tokens"] = tokens
             prepared = self._routes.from_text(found, question.text)
             yield prepared.evidence
             times = Times(arrived, began, time.monotonic())
-            async with aclosing(generate(self._thread, prepared, sampling, times)) as events:
-                async for event in events:
-                    yield event
+            generating = generate(self._thread, prepared, sampling, times)
+            with span("generate"):
+                async with aclosing(generating) as events:
+                    async for event in events:
+                        yield event
 
     async def _read(
         self, reading: SteppedReading, text: AsyncIterator[str]

@@ -7,7 +7,6 @@ survive a fork. Whatever happens to it, the job's row and the work folder tell w
 import argparse
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from service.state.index_catalog import Catalog, Catalogs
 from service.state.job import Job, JobKind
 from service.state.jobs import Jobs
 from service.state.outcomes import tell_unmade
+from service.telemetry.logs import LogSettings, configure_logs
 from service.training import Trainer, TrainRequest
 
 IDLE_SECONDS = 60.0
@@ -167,12 +167,20 @@ class Worker:
 def main() -> None:
     """Reads the arguments that the supervisor writes."""
     parser = argparse.ArgumentParser(prog="longmemory-worker")
-    for name in ("--data", "--model", "--device", "--dtype", "--name"):
+    for name in (
+        "--data",
+        "--model",
+        "--device",
+        "--dtype",
+        "--name",
+        "--log-format",
+        "--log-level",
+    ):
         parser.add_argument(name, required=True)
     for name in ("--threads", "--parent", "--instant-tokens"):
         parser.add_argument(name, required=True, type=int)
     given = parser.parse_args()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    configure_logs(LogSettings(given.log_format, given.log_level))
     engine = EngineConfig(Path(given.data), given.model, given.device, given.dtype, given.threads)
     layout = Layout(Path(given.data))
     Worker(layout, engine, given.name, given.parent, given.instant_tokens).run()

@@ -25,6 +25,8 @@ DOORWAYS = {
     "sqlite3": {"service"},
     "matplotlib": {"evaluation"},
     "bm25s": {"retrieval", "benchmarks"},
+    "prometheus_client": {"service"},
+    "opentelemetry": {"service"},
 }
 UNSAFE = ("pickle", "marshal", "shelve", "dill", "joblib")
 

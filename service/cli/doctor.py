@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,8 +41,10 @@ class Check:
         return asdict(self)
 
 
-def examine_machine(data: Path, server: str) -> list[Check]:
-    """Every check, in the order of what needs what. A check that breaks has failed."""
+def examine_machine(
+    data: Path, server: str, more: Sequence[tuple[str, Callable[[], Check]]] = ()
+) -> list[Check]:
+    """Every check, in the order of what needs what, then `more`. A check that breaks has failed."""
     checks: list[tuple[str, Callable[[], Check]]] = [
         ("python", check_python),
         ("torch", check_torch),
@@ -56,6 +58,7 @@ def examine_machine(data: Path, server: str) -> list[Check]:
         ("sqlite", check_sqlite),
         ("memory", check_memory),
         ("server", lambda: check_server(server)),
+        *more,
     ]
     return [_run(name, check) for name, check in checks]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from service.cli.output import (
@@ -17,12 +19,36 @@ from service.cli.output import (
 def doctor(
     data: DataOption = DEFAULT_DATA,
     server: ServerOption = DEFAULT_SERVER,
+    state: Annotated[
+        str,
+        typer.Option(
+            "--state",
+            envvar="LONGMEMORY_STATE",
+            metavar="URL",
+            help="Where servers and workers keep their state, such as redis://host:6379/0.",
+        ),
+    ] = "",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    metrics: Annotated[
+        str,
+        typer.Option(
+            "--metrics",
+            envvar="LONGMEMORY_METRICS",
+            metavar="HOST:PORT",
+            help="Where the metrics page is to be.",
+        ),
+    ] = "",
+    http: Annotated[
+        str, typer.Option("--http", metavar="HOST:PORT", help="Where the HTTP door is to be.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Check this machine; the exit code is 1 when something keeps the service from running."""
     from service.cli.doctor import FAIL, OK, WARN, examine_machine
+    from service.cli.doctor_surroundings import surroundings
 
-    checks = examine_machine(data.expanduser(), server)
+    around = surroundings(state, device, {"metrics": metrics, "http": http})
+    checks = examine_machine(data.expanduser(), server, around)
     failed = any(check.status == FAIL for check in checks)
     if as_json:
         print_json({"ok": not failed, "checks": [check.as_json() for check in checks]})

@@ -14,6 +14,7 @@ from service.cli.evaluate import app as evaluate_app
 from service.cli.feedback import feedback
 from service.cli.read import read
 from service.cli.serve import serve, setup
+from service.cli.top import top
 
 app = typer.Typer(
     name="longmemory",
@@ -32,6 +33,7 @@ app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(evaluate_app, name="evaluate")
 app.command("calibrate")(calibrate)
 app.command("doctor")(doctor)
+app.command("top")(top)
 
 
 def main() -> None:

@@ -63,6 +63,26 @@ def serve(
             help="Share of questions that take any open route, so that verdicts tell of all.",
         ),
     ] = 0.0,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            "--metrics",
+            envvar="LONGMEMORY_METRICS",
+            metavar="HOST:PORT",
+            help="Where the Prometheus page is; empty: nowhere.",
+        ),
+    ] = "",
+    otel: Annotated[
+        bool,
+        typer.Option("--otel", help="Send spans to the OTLP endpoint that the environment names."),
+    ] = False,
+    log_format: Annotated[str, typer.Option("--log-format", help="console or json.")] = "console",
+    log_level: Annotated[
+        str, typer.Option("--log-level", help="debug, info, warning or error.")
+    ] = "info",
+    log_questions: Annotated[
+        bool, typer.Option("--log-questions", help="Log the text of every question.")
+    ] = False,
     insecure: Annotated[
         bool,
         typer.Option("--insecure", help="Listen beyond this machine without encryption."),
@@ -76,6 +96,7 @@ def serve(
         from service.config import ServiceConfig
         from service.errors import ServiceError
         from service.routing.choice import RoutingPolicy
+        from service.telemetry.logs import LogSettings
     except ImportError as error:
         raise _missing_package(error) from error
     with errors_told(as_json=False):
@@ -91,6 +112,9 @@ def serve(
                     insecure=insecure,
                     instant_tokens=instant_tokens,
                     policy=RoutingPolicy(explore=explore),
+                    metrics=metrics,
+                    otel=otel,
+                    logs=LogSettings(log_format, log_level, log_questions),
                 )
             )
         except ServiceError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from service.answers import AnswerEvent, Decision, Question
@@ -18,6 +18,8 @@ from service.state.jobs import Jobs
 from service.state.outcomes_log import OutcomesLog
 from service.state.requests import Requests
 from service.state.uploads import Uploads
+from service.telemetry.observer import Nobody, Observer
+from service.telemetry.tracing import NoTracing, Tracing
 from service.text_answering import TextEvent, TextQuestion
 
 
@@ -102,3 +104,6 @@ class Backend:
     residents: ResidentCartridges
     staleness: Callable[[CartridgeRecord], float]  # share of its corpus that it does not know
     info: ServerInfo
+    observer: Observer = field(default_factory=Nobody)
+    tracing: Tracing = field(default_factory=NoTracing)
+    is_alive: Callable[[], bool] = lambda: True  # whether questions can still be answered

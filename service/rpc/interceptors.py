@@ -11,8 +11,9 @@ import inspect
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -22,6 +23,9 @@ from grpc_status import rpc_status
 
 from service.errors import ServiceError, fail
 from service.rpc import wire
+from service.telemetry.call import Call, under_way
+from service.telemetry.observer import Nobody, Observer
+from service.telemetry.tracing import NoTracing, Tracing
 
 REQUEST_ID_KEY = "x-request-id"
 """The metadata key of the request id, in both directions."""
@@ -33,8 +37,19 @@ _log = structlog.stdlib.get_logger("longmemory.rpc")
 Handler = Callable[[Any, Any], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told of calls."""
+
+    observer: Observer = field(default_factory=Nobody)
+    tracing: Tracing = field(default_factory=NoTracing)
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of all four kinds; belongs innermost."""
+
+    def __init__(self, watch: Watch | None = None) -> None:
+        self._watch = watch or Watch()
 
     async def intercept_service(
         self,
@@ -49,7 +64,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         make, behaviour = _kind(handler)
         wrap = _streaming if handler.response_streaming else _single
         return make(
-            wrap(behaviour, method),
+            wrap(behaviour, method, self._watch),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
@@ -65,17 +80,17 @@ def _kind(handler: Any) -> tuple[Callable[..., Any], Handler]:
     return grpc.unary_unary_rpc_method_handler, handler.unary_unary
 
 
-def _single(behaviour: Handler, method: str) -> Handler:
+def _single(behaviour: Handler, method: str, watch: Watch) -> Handler:
     async def handle(request: Any, context: Any) -> Any:
-        async with _call(method, context):
+        async with _call(method, context, watch):
             return await behaviour(request, context)
 
     return handle
 
 
-def _streaming(behaviour: Handler, method: str) -> Handler:
+def _streaming(behaviour: Handler, method: str, watch: Watch) -> Handler:
     async def handle(request: Any, context: Any) -> None:
-        async with _call(method, context):
+        async with _call(method, context, watch):
             if not inspect.isasyncgenfunction(behaviour):
                 await behaviour(request, context)
                 return
@@ -88,19 +103,26 @@ def _streaming(behaviour: Handler, method: str) -> Handler:
 
 
 @asynccontextmanager
-async def _call(method: str, context: Any) -> AsyncIterator[None]:
-    request_id, start = _request_id(context), time.monotonic()
+async def _call(method: str, context: Any, watch: Watch) -> AsyncIterator[None]:
+    headers = _headers(context)
+    request_id, start = _request_id(headers), time.monotonic()
     context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-    code = "OK"
-    with structlog.contextvars.bound_contextvars(request_id=request_id):
+    with (
+        structlog.contextvars.bound_contextvars(request_id=request_id),
+        watch.tracing.call(method, request_id, headers) as (span, attributes),
+        under_way(Call(span, attributes)) as call,
+    ):
+        code = "OK"
         try:
             _check_deadline(context)
             yield
         except ServiceError as error:
             code = error.code.value
+            call.noted["refused"] = error.reason
+            watch.observer.rejected(error.reason)
             await _abort(context, wire.status(error), request_id)
         except asyncio.CancelledError:
-            code = "CANCELLED"
+            code = "DEADLINE_EXCEEDED" if _is_late(context) else "CANCELLED"
             raise
         except grpc.aio.AbortError:
             code = _aborted_code(context)
@@ -110,22 +132,33 @@ async def _call(method: str, context: Any) -> AsyncIterator[None]:
             _log.error("call failed", method=method, request_id=request_id, exc_info=error)
             await _abort(context, wire.status(_internal(request_id)), request_id)
         finally:
+            seconds = time.monotonic() - start
+            watch.observer.call_ended(method, code, seconds)
             # Probes come every few seconds and would drown the rest.
             log = _log.debug if method.startswith("/grpc.") else _log.info
-            seconds = round(time.monotonic() - start, 6)
-            log("call", method=method, code=code, seconds=seconds, request_id=request_id)
+            told = {"method": method, "code": code, "ms": round(1000 * seconds, 3)}
+            log("call", **told, **call.noted, request_id=request_id)
+            attributes["code"] = code
 
 
-def _request_id(context: Any) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID_KEY and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
-            return value
-    return str(uuid.uuid4())
+def _headers(context: Any) -> Mapping[str, str]:
+    """The call's metadata as text; of a key that comes twice the last."""
+    given = context.invocation_metadata() or ()
+    return {key: value for key, value in given if isinstance(value, str)}
+
+
+def _request_id(headers: Mapping[str, str]) -> str:
+    given = headers.get(REQUEST_ID_KEY, "")
+    return given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+
+
+def _is_late(context: Any) -> bool:
+    remaining = context.time_remaining()
+    return remaining is not None and remaining <= 0
 
 
 def _check_deadline(context: Any) -> None:
-    remaining = context.time_remaining()
-    if remaining is not None and remaining <= 0:
+    if _is_late(context):
         raise fail("DEADLINE_PASSED", "the call's deadline has passed; allow more time")
 
 

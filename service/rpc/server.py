@@ -16,7 +16,7 @@ import grpc
 import structlog
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection, reflection_pb2  # type: ignore[import-untyped]
 from longmemory.v1 import (
     cartridge_pb2,
     cartridge_pb2_grpc,
@@ -30,22 +30,33 @@ from longmemory.v1 import (
     query_pb2_grpc,
 )
 
+from service.errors import fail
 from service.limits import MIB
 from service.rpc.backend import Backend
 from service.rpc.cartridge_service import CartridgeService
 from service.rpc.corpus_service import CorpusService
 from service.rpc.info_service import InfoService
-from service.rpc.interceptors import CallInterceptor
+from service.rpc.interceptors import CallInterceptor, Watch
 from service.rpc.job_service import JobService
 from service.rpc.operations_service import OperationsService
 from service.rpc.query_service import QueryService
 
+_MODULES = (corpus_pb2, cartridge_pb2, job_pb2, query_pb2, info_pb2, operations_pb2)
 SERVICE_NAMES = tuple(
     service.full_name
-    for module in (corpus_pb2, cartridge_pb2, job_pb2, query_pb2, info_pb2, operations_pb2)
+    for module in _MODULES
     for service in module.DESCRIPTOR.services_by_name.values()
 )
 """The services served, beside health and reflection."""
+
+_ALWAYS = (health_pb2, reflection_pb2)
+METHODS = frozenset(
+    f"{service.full_name}/{method.name}"
+    for module in (*_MODULES, *_ALWAYS)
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+)
+"""Every call served, by its full name."""
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", 16 * MIB),
@@ -58,6 +69,10 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_concurrent_streams", 256),
 )
+
+_PULSE_SECONDS = 0.25
+_LAST_WORDS_SECONDS = 2.0
+"""How long a server whose model has died says so before it ends."""
 
 _log = structlog.stdlib.get_logger("longmemory.server")
 
@@ -128,7 +143,8 @@ def is_loopback(address: str) -> bool:
 
 async def start(config: ServerConfig, backend: Backend) -> RunningServer:
     """Bind and serve. Raises OSError when the address is taken or cannot be bound."""
-    server = grpc.aio.server(interceptors=(CallInterceptor(),), options=_OPTIONS)
+    watch = Watch(backend.observer, backend.tracing)
+    server = grpc.aio.server(interceptors=(CallInterceptor(watch),), options=_OPTIONS)
     _add_services(server, backend)
     status: Any = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
@@ -151,7 +167,11 @@ async def start(config: ServerConfig, backend: Backend) -> RunningServer:
 async def serve(
     config: ServerConfig, app: App, on_ready: Callable[[RunningServer], None] | None = None
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then stop in order; `on_ready` learns the bound address."""
+    """Serve until SIGTERM or SIGINT, then stop in order; `on_ready` learns the bound address.
+
+    Raises:
+        ServiceError: INTERNAL where the model's thread died; health has said NOT_SERVING by then.
+    """
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
@@ -160,13 +180,32 @@ async def serve(
         server = await start(config, app.backend)
         if on_ready:
             on_ready(server)
-        await stopping.wait()
+        if not await _is_told_to_stop(stopping, app.backend.is_alive):
+            _log.error("stopping: the model's thread died", seconds=_LAST_WORDS_SECONDS)
+            await server.stop(max(config.drain_seconds, _LAST_WORDS_SECONDS))
+            raise fail(
+                "INTERNAL",
+                "the model's thread died; the log says of what; start the server again",
+            )
         _log.info("stopping", grace_seconds=config.grace_seconds)
         await server.stop(config.drain_seconds, config.grace_seconds)
     finally:
         await asyncio.to_thread(app.close)
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+async def _is_told_to_stop(stopping: asyncio.Event, is_alive: Callable[[], bool]) -> bool:
+    """Waits for the event; False as soon as what is served can no longer answer."""
+    waiting = asyncio.ensure_future(stopping.wait())
+    try:
+        while is_alive():
+            done, _ = await asyncio.wait({waiting}, timeout=_PULSE_SECONDS)
+            if done:
+                return True
+        return stopping.is_set()
+    finally:
+        waiting.cancel()
 
 
 def _add_services(server: grpc.aio.Server, backend: Backend) -> None:

@@ -62,6 +62,16 @@ class Job:
     heartbeat_time: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class JobCensus:
+    """How many jobs of a kind are in a state, and for each kind that runs the seconds since the
+    oldest of its heartbeats.
+    """
+
+    counts: Mapping[tuple[JobKind, JobState], int]
+    heartbeat_ages: Mapping[JobKind, float]
+
+
 def job_of(row: dict[str, Any]) -> Job:
     """The job that a row of the table, or a stored snapshot of one, holds."""
     result = row.pop("result_json")

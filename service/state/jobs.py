@@ -16,7 +16,7 @@ from typing import Literal
 from service.errors import ErrorRecord, ServiceError, fail, quoted
 from service.limits import Limits
 from service.state.database import Database, Listing, read_page
-from service.state.job import Job, JobKind, JobState, job_of
+from service.state.job import Job, JobCensus, JobKind, JobState, job_of
 
 MAX_ATTEMPTS = 5
 EVENTS_KEPT = 1000
@@ -85,6 +85,21 @@ class Jobs:
         )
         rows, token = read_page(self._database, listing, page_size, page_token, self._limits)
         return tuple(job_of(dict(row)) for row in rows), token
+
+    def census(self) -> JobCensus:
+        """How many jobs there are of each kind and state, and how long the running ones are silent."""
+        rows = self._database.rows(
+            "SELECT kind, state, COUNT(*) AS number, MIN(heartbeat_time) AS oldest FROM jobs "
+            "GROUP BY kind, state"
+        )
+        now = self._clock()
+        counts = {(JobKind(row["kind"]), JobState(row["state"])): row["number"] for row in rows}
+        ages = {
+            JobKind(row["kind"]): max(0.0, now - row["oldest"])
+            for row in rows
+            if row["state"] == JobState.RUNNING and row["oldest"] is not None
+        }
+        return JobCensus(counts, ages)
 
     def claim(self, worker: str) -> Job | None:
         """Take the next job under a new lease: expired leases first, then the oldest queued."""

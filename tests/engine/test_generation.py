@@ -126,3 +126,22 @@ def test_top_p_leaves_out_what_lies_outside_the_nucleus() -> None:
 def test_settings_out_of_range_name_their_field(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         SamplingParams(**{field: value})  # type: ignore[arg-type]
+
+
+def test_a_batch_tells_the_bytes_of_its_rows_and_not_of_shared_prefixes(
+    model: LanguageModel,
+) -> None:
+    shape = model.geometry
+    a_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * 4
+    prompt = tuple(model.encode("The lamp of the harbor"))
+    prefix = model.prefill(model.encode("The island is long, and so is its story. " * 20))
+    batch = GenerationBatch(model)
+    assert batch.num_bytes == 0
+    batch.add([GenerationRequest("one", prompt, prefix, SamplingParams(max_tokens=2))])
+    one = batch.num_bytes
+    assert len(prompt) * a_token <= one < (len(prompt) + 2 * 64) * a_token
+    batch.add([GenerationRequest("two", prompt, None, SamplingParams(max_tokens=2))])
+    assert batch.num_bytes >= 2 * len(prompt) * a_token
+    while len(batch):
+        batch.step()
+    assert batch.num_bytes == 0

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,12 +212,14 @@ def metadata(operation: Any) -> job_pb2.JobMetadata:
 
 
 @contextmanager
-def serving(data: Path, model: Path, instant_tokens: int = 0) -> Iterator[Server]:
+def serving(
+    data: Path, model: Path, instant_tokens: int = 0, more: Sequence[str] = ()
+) -> Iterator[Server]:
     """A server, ended hard at the end unless it has ended before."""
     data.mkdir(parents=True, exist_ok=True)
     output = data.with_suffix(".out")
     flags = ["--data", data, "--listen", "127.0.0.1:0", "--model", model, "--threads", "1"]
-    flags += ["--instant-tokens", instant_tokens]
+    flags += ["--instant-tokens", instant_tokens, *more]
     with output.open("wb") as file:
         process = subprocess.Popen(
             [*COMMAND, "serve", *map(str, flags)], env=ENVIRONMENT, stdout=file, stderr=file

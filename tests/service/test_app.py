@@ -74,7 +74,7 @@ def test_a_corpus_that_this_model_indexed_stays_ready(
     start: Callable[[], Service], layout: Layout
 ) -> None:
     first = start()
-    recipe = first.backend.answerer._library._recipe  # type: ignore[attr-defined]
+    recipe = first.backend.answerer._answerer._library._recipe  # type: ignore[attr-defined]
     corpora, catalogs = first.backend.corpora, Catalogs(layout.catalogs)
     corpora.create("mine")
     digest = corpora.get("mine").content_digest

@@ -21,6 +21,7 @@ COMMANDS = [
     ["setup"],
     ["ask"],
     ["doctor"],
+    ["top"],
     ["corpus"],
     ["corpus", "add"],
     ["corpus", "ls"],
@@ -62,7 +63,9 @@ def test_every_command_has_help(command: list[str]) -> None:
 
 
 def test_starting_imports_nothing_heavy() -> None:
-    heavy = "('torch', 'transformers', 'grpc', 'faiss', 'google.protobuf', 'rich')"
+    heavy = (
+        "('torch', 'transformers', 'grpc', 'faiss', 'google.protobuf', 'rich', 'prometheus_client')"
+    )
     code = f"import sys, service.cli.main; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
