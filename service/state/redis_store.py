@@ -68,10 +68,10 @@ class RedisStore:
         return facts
 
     def now(self) -> float:
-        """In a transaction the time is counted on from its begin, which saves asking."""
+        """In a transaction the time is counted on from its begin, which saves asking; never ahead."""
         writes = self._writes
         if writes is not None:
-            return writes.began + (time.monotonic() - writes.locked)
+            return writes.began + (time.monotonic() - writes.told)
         with self._absence.noticed():
             seconds, micros = self._client.time()
         return float(seconds) + micros / 1e6
@@ -196,7 +196,8 @@ class RedisStore:
             with self._absence.noticed():
                 found = self._acquire(keys=[_LOCK], args=[token, self._lock_milliseconds])
             if found:
-                return Writes(token, int(found[0]) + int(found[1]) / 1e6, locked)
+                began = int(found[0]) + int(found[1]) / 1e6
+                return Writes(token, began, time.monotonic(), kept=locked)
             if locked > end:
                 raise conflict("other processes kept the state store busy")
             time.sleep(random.uniform(0, pause))

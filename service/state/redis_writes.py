@@ -9,18 +9,15 @@ _FIRST_TABLE = 3  # of the script's keys, counted from 1; the lock and the note 
 
 @dataclass(slots=True, eq=False)
 class Writes:
-    """By table and key the new value, None for what is removed. `began` is the server's time then;
-    `locked` and `kept` are this process' monotonic times of taking the lock and of its last extension.
+    """By table and key the new value, None for what is removed. `began` is the server's time then, which
+    this process heard at `told`; `kept` is when it last asked for the lock to last: both monotonic.
     """
 
     token: str
     began: float
-    locked: float
-    kept: float = 0.0
+    told: float
+    kept: float
     tables: dict[str, dict[bytes, bytes | None]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.kept = self.locked
 
     def of(self, table: str) -> dict[bytes, bytes | None]:
         """The writes to one table; what is put there is written."""

@@ -43,7 +43,7 @@ def room(tmp_path: Path, model: LanguageModel, embedder: Embedder, handbook: str
     room.index()
     yield room
     room.thread.close()
-    room.corpora._database.close()
+    room.corpora._store.close()
 
 
 @pytest.fixture
