@@ -1,5 +1,6 @@
 """Settings of one service: where its data lies, where it listens, which model it serves."""
 
+import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from retrieval.crag import CragSettings
 from retrieval.infini_retri import ReadingSettings
 from service.limits import Limits
 from service.routing.choice import RoutingPolicy
+
+STATE_VARIABLE = "LONGMEMORY_STATE"
+"""Names the state; a server's worker finds it here, since all can read a process' arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,12 @@ class ServiceConfig:
     reading: ReadingSettings = field(default_factory=ReadingSettings)
     crag: CragSettings = field(default_factory=CragSettings)
     instant_tokens: int = 4096  # corpora up to this get a cartridge by themselves; 0: none does
+    state: str = (
+        ""  # where records are kept: empty for SQLite in the data folder, or a URL of Redis
+    )
+    workers: int | None = (
+        None  # processes started to index and train, 0 or 1; None: 1 with SQLite only
+    )
     resident_corpora: int = 8
     resident_cartridge_bytes: int = 2 * 1024**3
 
@@ -67,6 +77,11 @@ class Layout:
     @property
     def work(self) -> Path:
         return self.data / "work"
+
+    @property
+    def cores(self) -> Path:
+        """Of this machine alone, where several share the folder."""
+        return self.data / "cores" / platform.node()
 
     @property
     def logs(self) -> Path:

@@ -102,3 +102,4 @@ class Backend:
     residents: ResidentCartridges
     staleness: Callable[[CartridgeRecord], float]  # share of its corpus that it does not know
     info: ServerInfo
+    check_state: Callable[[], None] = lambda: None  # raises while the state store cannot be written

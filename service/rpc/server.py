@@ -39,6 +39,7 @@ from service.rpc.interceptors import CallInterceptor
 from service.rpc.job_service import JobService
 from service.rpc.operations_service import OperationsService
 from service.rpc.query_service import QueryService
+from service.rpc.state_health import following_state
 
 SERVICE_NAMES = tuple(
     service.full_name
@@ -160,7 +161,8 @@ async def serve(
         server = await start(config, app.backend)
         if on_ready:
             on_ready(server)
-        await stopping.wait()
+        async with following_state(server.set_serving, app.backend.check_state):
+            await stopping.wait()
         _log.info("stopping", grace_seconds=config.grace_seconds)
         await server.stop(config.drain_seconds, config.grace_seconds)
     finally:

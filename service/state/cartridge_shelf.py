@@ -19,6 +19,7 @@ from service.state.pages import Listing, read_page
 from service.state.store import Record, Store
 from service.state.tables import CARTRIDGES, CORPORA
 
+
 class CartridgeState(StrEnum):
     """READY fits its corpus as it stands; STALE fits an earlier content of it."""
 
@@ -175,7 +176,7 @@ class CartridgeShelf:
             record = CARTRIDGES.get(self._store, key)
             if record is None:
                 raise _not_found(corpus_id, cartridge_id)
-            CARTRIDGES.put(self._store, key, record | change)
+            CARTRIDGES.put(self._store, key, {**record, **change})
             return self.get(corpus_id, cartridge_id)
 
     def _find(self, corpus_id: str, cartridge_id: str) -> CartridgeRecord | None:

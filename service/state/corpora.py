@@ -151,17 +151,21 @@ class Corpora:
     def mark_ready(
         self, corpus_id: str, indexed_digest: str, token_count: int, sentence_count: int
     ) -> Corpus:
-        """An index of that content stands; READY if it is still the content, OPEN if not."""
+        """An index of that content stands; READY if it is still the content, OPEN if not. Where the
+        content as it stands is indexed already, the index of an earlier one changes nothing of that.
+        """
         with self._store.transaction():
-            is_current = self.get(corpus_id).content_digest == indexed_digest
-            change = {
-                "state": CorpusState.READY if is_current else CorpusState.OPEN,
+            corpus = self.get(corpus_id)
+            indexed = {
                 "indexed_digest": indexed_digest,
                 "token_count": token_count,
                 "sentence_count": sentence_count,
-                "error": None,
             }
-            return self._mark(corpus_id, change)
+            is_current = indexed_digest == corpus.content_digest
+            if not is_current and corpus.indexed_digest == corpus.content_digest:
+                is_current, indexed = True, {}
+            state = CorpusState.READY if is_current else CorpusState.OPEN
+            return self._mark(corpus_id, {**indexed, "state": state, "error": None})
 
     def mark_unindexed(self, corpus_id: str, indexed_digest: str | None = None) -> Corpus:
         """Its index, or that of one content, cannot be used any more; a READY corpus is OPEN again."""
@@ -185,7 +189,7 @@ class Corpora:
 
     def _mark(self, corpus_id: str, change: Mapping[str, Any]) -> Corpus:
         with self._store.transaction():
-            record = settled(self._store, self._record(corpus_id)) | change
+            record = {**settled(self._store, self._record(corpus_id)), **change}
             CORPORA.put(self._store, (corpus_id,), record)
             return self.get(corpus_id)
 

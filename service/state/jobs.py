@@ -7,7 +7,7 @@ lost the job and is refused. Every change writes one event in the same transacti
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Literal
@@ -42,7 +42,7 @@ class Jobs:
         """
         self._store = store
         self._on_unmade = on_unmade or (lambda job: None)
-        self._lease_seconds = lease_seconds
+        self.lease_seconds = lease_seconds
         self._limits = limits or Limits()
         self._clock = clock or store.now
 
@@ -97,7 +97,7 @@ class Jobs:
                     replace(
                         job, state=JobState.RUNNING, token=_token_after(job.token, now),
                         attempt=job.attempt + 1, worker=worker,
-                        lease_until=now + self._lease_seconds, heartbeat_time=now,
+                        lease_until=now + self.lease_seconds, heartbeat_time=now,
                         start_time=now if job.start_time is None else job.start_time,
                     )
                 )  # fmt: skip
@@ -129,7 +129,7 @@ class Jobs:
                 return "lost"
             now = self._clock()
             after = replace(
-                before, lease_until=now + self._lease_seconds, heartbeat_time=now,
+                before, lease_until=now + self.lease_seconds, heartbeat_time=now,
                 progress=before.progress if progress is None else min(max(0.0, progress), 1.0),
                 message=before.message if message is None else message,
                 metrics=dict(before.metrics if metrics is None else metrics),
@@ -219,7 +219,7 @@ class Jobs:
                 return job_of(found[1])
         return None
 
-    def _running(self) -> list[Job]:
+    def _running(self) -> Sequence[Job]:
         return [job_of(record) for _, record in JOBS.find(self._store, "running")]
 
     def _held(self, job_id: str, token: int) -> Job | None:
@@ -254,7 +254,7 @@ class Jobs:
             return False
         return True
 
-    def _release(self, jobs: list[Job], is_counted: bool) -> int:
+    def _release(self, jobs: Sequence[Job], is_counted: bool) -> int:
         for job in jobs:
             if job.cancel_requested:
                 self._close(job, JobState.CANCELLED, _CANCELLED)

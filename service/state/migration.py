@@ -52,9 +52,7 @@ def migrate(connection: sqlite3.Connection, store: Store) -> None:
         connection.execute(f"DROP TABLE IF EXISTS {name}")
 
 
-def _rows(
-    connection: sqlite3.Connection, table: str, order: str = "1"
-) -> Iterator[dict[str, Any]]:
+def _rows(connection: sqlite3.Connection, table: str, order: str = "1") -> Iterator[dict[str, Any]]:
     known = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
     if not known:
         return

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import structlog
 
-from service.config import Layout
 from service.errors import fail
 from service.state.redis_store import RedisStore
 from service.state.sqlite_store import SCHEMA_VERSION, SqliteStore
@@ -29,8 +29,8 @@ def is_shared(url: str) -> bool:
     return True
 
 
-def open_store(url: str, layout: Layout) -> Store:
-    """The SQLite file of the data folder, or the Redis server that the URL names.
+def open_store(url: str, file: Path) -> Store:
+    """The SQLite file, or the Redis server that the URL names.
 
     Raises:
         ValueError: the URL is none.
@@ -38,7 +38,7 @@ def open_store(url: str, layout: Layout) -> Store:
             STATE_VERSION or DATA_FOLDER_VERSION where another release wrote the state.
     """
     if not is_shared(url):
-        return SqliteStore(layout.database)
+        return SqliteStore(file)
     store = RedisStore(url)
     try:
         _check_server(store.server_facts())

@@ -100,7 +100,7 @@ class RedisStore:
         encoded = [encode_key(key) for key in keys]
         own = self._own(table)
         missing = [key for key in encoded if key not in own]
-        stored: dict[bytes, bytes | None] = {}
+        stored: dict[bytes, Any] = {}
         for start in range(0, len(missing), _BATCH):
             some = missing[start : start + _BATCH]
             self._keep()

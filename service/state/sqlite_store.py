@@ -48,7 +48,8 @@ class SqliteStore:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with self._lock:
-            if self._connection.in_transaction:
+            is_nested = self._connection.in_transaction
+            if is_nested:
                 yield
                 return
             with _errors():

@@ -30,10 +30,10 @@ from service.routing.quality import shipped
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore, examine
 from service.state.corpora import Corpora
-from service.state.sqlite_store import SqliteStore
 from service.state.index_catalog import Catalog, Catalogs
 from service.state.kept_timings import KeptTimings
 from service.state.outcomes_log import OutcomesLog
+from service.state.sqlite_store import SqliteStore
 from service.text_answering import TextAnswerer
 from service.timings import Timings
 

@@ -48,11 +48,11 @@ from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf, Cartr
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import DeletedCorpus
-from service.state.sqlite_store import SqliteStore
 from service.state.jobs import Jobs
 from service.state.outcomes import tell_unmade
 from service.state.outcomes_log import OutcomesLog
 from service.state.requests import Requests
+from service.state.sqlite_store import SqliteStore
 from service.state.uploads import Uploads
 from service.text_answering import TextEvent, TextQuestion
 

@@ -30,7 +30,15 @@ class RedisServer:
 
     def start(self) -> None:
         """Starts it, with what its folder holds, and waits until it answers."""
-        command = ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", self._folder]
+        command = [
+            "redis-server",
+            "--port",
+            self.port,
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            self._folder,
+        ]
         command += ["--save", "", "--daemonize", "no", *self._settings]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([*map(str, command)], stdout=log, stderr=log)

@@ -12,8 +12,8 @@ from service.config import Layout
 from service.routing.audit import Judged, audit, calibration_error, doubly_robust
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
-from service.state.sqlite_store import SqliteStore
 from service.state.outcomes_log import Outcome, OutcomesLog
+from service.state.sqlite_store import SqliteStore
 
 
 def test_promises_that_are_kept_have_no_error() -> None:

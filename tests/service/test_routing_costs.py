@@ -8,8 +8,8 @@ import pytest
 from service.answers import Route, Usage
 from service.routing.costs import PRIORS, CostModel, Stage
 from service.routing.facts import Facts
-from service.state.sqlite_store import SqliteStore
 from service.state.kept_timings import KeptTimings
+from service.state.sqlite_store import SqliteStore
 from service.timings import Timings
 
 
