@@ -43,7 +43,7 @@ class WorkerSupervisor:
         self._woken.set()
 
     def start(self) -> None:
-        """Takes back what an earlier server's worker held, then watches the queue. Does nothing where the
+        """Takes back what an earlier server's worker held, then watches the queue; nothing where the
         workers are processes of their own.
         """
         if self._is_alone:

@@ -87,8 +87,8 @@ class Trainer:
     ) -> Generator[BuildReport, None, None]:
         """Reports as the build goes; at the end the cartridge lies in its place and is READY.
 
-        `work` keeps what a killed job goes on from, and gives the place its name; what is recorded inside
-        `committing` counts as a whole or not at all.
+        `work` keeps what a killed job goes on from, and gives the place its name; what is recorded
+        inside `committing` counts as a whole or not at all.
 
         Raises:
             ServiceError: CARTRIDGE_CORPUS_TOO_SMALL where there is nothing in the text to learn, or

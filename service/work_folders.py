@@ -49,6 +49,6 @@ class WorkFolders:
 
 
 def token_of(path: Path) -> int:
-    """The token in the name of a claim's folder, or of what is being written beside it; 0: there is none."""
+    """The token in the name of a claim's folder, or of its staging folder; 0 where there is none."""
     found = _CLAIM.match(path.name)
     return int(found[2]) if found else 0

@@ -15,7 +15,7 @@ Index = Callable[[Key, Record], Key | None]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Records under a name. An index's keys are unique: they hold the record's own key, or replace it."""
+    """Records under a name. No two records have one place in an index: it holds their own keys."""
 
     name: str
     indexes: Mapping[str, Index] = field(default_factory=dict)

@@ -53,6 +53,7 @@ from service.state.outcomes import tell_unmade
 from service.state.outcomes_log import OutcomesLog
 from service.state.requests import Requests
 from service.state.sqlite_store import SqliteStore
+from service.state.store import Store
 from service.state.uploads import Uploads
 from service.text_answering import TextEvent, TextQuestion
 
@@ -244,8 +245,8 @@ def chunk(
 
 
 @asynccontextmanager
-async def open_room(folder: Path) -> AsyncIterator[GrpcRoom]:
-    store, content = SqliteStore(folder / "state.sqlite3"), ContentStore(folder)
+async def open_room(folder: Path, store: Store | None = None) -> AsyncIterator[GrpcRoom]:
+    store, content = store or SqliteStore(folder / "state.sqlite3"), ContentStore(folder)
     corpora, shelf = Corpora(store, content, LIMITS), CartridgeShelf(store, LIMITS)
     answerer, text_answerer, notes = FixedAnswerer(), FixedTextAnswerer(), Notes()
     backend = Backend(

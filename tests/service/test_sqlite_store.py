@@ -42,9 +42,14 @@ def test_an_unknown_schema_version_is_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_so_and_nothing_is_written(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "state.sqlite3")
     store._connection.execute("PRAGMA max_page_count = 20")
-    with pytest.raises(ServiceError) as caught, store.transaction():
-        store.put("things", ("small",), {})
-        store.put("things", ("large",), {"text": "x" * 200_000})
+
+    def write() -> None:
+        with store.transaction():
+            store.put("things", ("small",), {})
+            store.put("things", ("large",), {"text": "x" * 200_000})
+
+    with pytest.raises(ServiceError) as caught:
+        write()
     assert caught.value.reason == "STATE_FULL"
     assert store.range("things") == []
     store.put("things", ("small",), {})

@@ -46,6 +46,12 @@ def room(tmp_path: Path, model: LanguageModel, embedder: Embedder, handbook: str
     room.corpora._store.close()
 
 
+def place(room: Room, name: str) -> Path:
+    """Where the only files of a cartridge lie."""
+    (found,) = room.layout.cartridge("books", name).iterdir()
+    return found
+
+
 @pytest.fixture
 def train(
     room: Room, model: LanguageModel, embedder: Embedder
@@ -59,8 +65,9 @@ def train(
             model_fingerprint=model.fingerprint, corpus_digest=corpus.content_digest,
         )  # fmt: skip
         request = replace(TrainRequest(name, RECIPE), **changes)  # type: ignore[arg-type]
-        reports = list(trainer.train(f"job-{name}", corpus, room.resident(), request))
-        return reports, read_manifest(room.layout.cartridge("books", name))
+        work = room.layout.work / f"job-{name}.1"
+        reports = list(trainer.train(work, corpus, room.resident(), request))
+        return reports, read_manifest(place(room, name))
 
     return run
 
@@ -128,7 +135,7 @@ def test_what_a_part_was_made_from_lies_beside_it(
     room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
 ) -> None:
     _, manifest = train("c-one")
-    folder = room.layout.cartridge("books", "c-one")
+    folder = place(room, "c-one")
     studied = load_studied(folder, manifest, 0)
     sentences = room.resident().sentences()
 
@@ -166,9 +173,7 @@ def test_a_changed_corpus_turns_its_cartridge_stale_and_a_refresh_learns_the_cha
     assert {resident.window_of(i) for i in changed} == new
     _, manifest = train("c-new", base="c-old")
 
-    made = {
-        each.passage for each in load_studied(room.layout.cartridge("books", "c-new"), manifest, 0)
-    }
+    made = {each.passage for each in load_studied(place(room, "c-new"), manifest, 0)}
     assert any("rebuilt in oak" in sentence for sentence in made)
     assert manifest.prefix_tokens == old.prefix_tokens
     ready = room.shelf.newest_ready("books", record.model_fingerprint)
@@ -194,7 +199,7 @@ def test_a_refresh_from_a_damaged_cartridge_says_so(
     room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
 ) -> None:
     train("c-old")
-    (room.layout.cartridge("books", "c-old") / "part-000.jsonl").write_text("{}\n")
+    (place(room, "c-old") / "part-000.jsonl").write_text("{}\n")
     with pytest.raises(ServiceError) as caught:
         train("c-new", base="c-old")
     assert caught.value.reason == "CARTRIDGE_DAMAGED"
