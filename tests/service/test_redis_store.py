@@ -1,4 +1,4 @@
-"""What Redis can do to a service: be away, full, read-only, badly set up; and what cannot happen then."""
+"""What Redis can do to a service: be away, full, read-only, badly set; and what cannot happen then."""
 
 import signal
 import threading
