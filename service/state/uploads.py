@@ -6,10 +6,12 @@ that file is the committed size; the store only says that an upload was begun or
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,7 +62,6 @@ class Uploads:
         self._corpora = corpora
         self._limits = limits
         self._folder = folder
-        self._locks = tuple(threading.Lock() for _ in range(64))
 
     def write(
         self,
@@ -82,11 +83,12 @@ class Uploads:
         """
         upload = self._parse(corpus_id, request_id, document_id)
         self._check_chunk(offset, data, crc32c)
-        with self._locks[hash(upload) % len(self._locks)]:
+        self._corpora.require(corpus_id)  # before there is a folder for it
+        part = self._part(upload)
+        with _alone(part.parent):
             row = self._begin(upload)
             if row.finished:
                 return self._repeat(row, offset, data)
-            part = self._part(upload)
             committed = self._append(upload.document_id, part, offset, data)
             if finish and offset + len(data) == committed:
                 self._finish(upload, part, sha256.lower())
@@ -223,6 +225,18 @@ class Uploads:
         return self._folder / upload.corpus_id / upload.request_id / f"{name}.part"
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Inside, nobody else writes to the uploads of a request, in this process or another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _size(part: Path) -> int:
     try:
         return part.stat().st_size
@@ -237,7 +251,6 @@ def _read(part: Path, offset: int, count: int) -> bytes:
 
 
 def _write(part: Path, data: bytes) -> None:
-    part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("ab") as file:
         file.write(data)
         file.flush()

@@ -141,6 +141,28 @@ def test_a_document_that_arrives_during_indexing_leaves_the_corpus_open(corpora:
     assert (ready.token_count, ready.sentence_count) == (12, 3)
 
 
+def test_an_index_of_earlier_content_does_not_replace_that_of_the_content(corpora: Corpora) -> None:
+    corpora.create("books")
+    corpora.add_document("books", "a", facts("one"))
+    early = corpora.mark_indexing("books").content_digest
+    corpora.add_document("books", "b", facts("two"))
+    late = corpora.mark_indexing("books").content_digest
+    corpora.mark_ready("books", late, 24, 6)
+    corpora.mark_indexing("books")  # by the worker that still reads the earlier content
+    after = corpora.mark_ready("books", early, 12, 3)
+    assert (after.state, after.indexed_digest, after.token_count) == (CorpusState.READY, late, 24)
+
+
+def test_only_the_index_that_is_meant_is_taken_back(corpora: Corpora) -> None:
+    corpora.create("books")
+    corpora.add_document("books", "a", facts("one"))
+    index(corpora, "books")
+    ready = corpora.get("books")
+    assert corpora.mark_unindexed("books", "another") == ready
+    taken = corpora.mark_unindexed("books", ready.indexed_digest)
+    assert (taken.state, taken.indexed_digest) == (CorpusState.OPEN, None)
+
+
 def test_an_empty_corpus_is_not_indexed(corpora: Corpora) -> None:
     corpora.create("books")
     with pytest.raises(ServiceError) as caught:

@@ -1,6 +1,7 @@
 """A corpus becomes a cartridge of one part or several, and a changed one is learned from the old."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from engine.model import LanguageModel
 from engine.sampling import SamplingParams
 from service.answers import Question, Route
 from service.errors import ServiceError
+from service.lease import JobLostError
 from service.parts import changed_sentences, cut_parts
 from service.residents import Residents
 from service.staleness import Staleness
@@ -273,3 +275,24 @@ def test_nothing_is_generated_for_quotations(
 ) -> None:
     monkeypatch.setattr(self_study, "generate_text", lambda *args: pytest.fail("generated"))
     train("c-one")
+
+
+def test_a_worker_that_lost_its_job_leaves_neither_a_record_nor_files(
+    room: Room, model: LanguageModel, embedder: Embedder
+) -> None:
+    @contextmanager
+    def lost() -> Iterator[None]:
+        raise JobLostError("job")
+        yield
+
+    corpus = room.corpora.get("books")
+    room.shelf.create(
+        "books", "c-one", prefix_tokens=0, query_offset=0,
+        model_fingerprint=model.fingerprint, corpus_digest=corpus.content_digest,
+    )  # fmt: skip
+    trainer = Trainer(model, embedder, room.layout, room.shelf)
+    request = TrainRequest("c-one", RECIPE)
+    with pytest.raises(JobLostError):
+        list(trainer.train(room.layout.work / "job.1", corpus, room.resident(), request, lost))
+    assert list(room.layout.cartridge("books", "c-one").iterdir()) == []
+    assert room.shelf.get("books", "c-one").state is CartridgeState.TRAINING

@@ -1,6 +1,7 @@
 """Bytes that were acknowledged are there after a crash; what is kept has passed every check."""
 
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,3 +257,27 @@ def test_a_replaced_document_has_the_new_text(room: Room) -> None:
     room.write(0, b"second", finish=True, request_id=OTHER_REQUEST)
     assert room.corpora.read_document("books", "a.txt") == "second"
     assert room.corpora.get("books").document_count == 1
+
+
+def test_two_servers_that_are_sent_the_same_chunks_keep_one_document(
+    room: Room, open_room: Callable[[], Room]
+) -> None:
+    rooms, chunks = [room, open_room()], [(0, b"Once upon "), (10, b"a time"), (16, b" there")]
+
+    def send(whose: Room) -> None:
+        for offset, data in chunks:
+            whose.write(offset, data, finish=offset == 16)
+
+    threads = [threading.Thread(target=send, args=(rooms[n % 2],)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert room.corpora.read_document("books", "a.txt") == "Once upon a time there"
+    assert room.status() == (UploadStatus("a.txt", 22, True),)
+
+
+def test_a_corpus_that_is_not_there_gets_no_folder(room: Room, tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="nobody"):
+        room.uploads.write("nobody", REQUEST, "a.txt", 0, b"abc")
+    assert not (tmp_path / "uploads" / "nobody").exists()
