@@ -99,7 +99,11 @@ class Catalogs:
     def all(self) -> Iterator[Catalog]:
         """Every catalog of every corpus."""
         for path in sorted(self.folder.glob("*/*.json")):
-            yield _read(path)
+            try:
+                catalog = _read(path)
+            except FileNotFoundError:  # its corpus was deleted meanwhile
+                continue
+            yield catalog
 
 
 def _time_of(path: Path) -> float:

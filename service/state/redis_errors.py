@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -12,39 +13,43 @@ import redis
 from service.errors import ServiceError, fail
 
 RETRY_SECONDS = 1.0
+_THERE = -math.inf
 
 
 class Absence:
-    """Remembers that the server did not answer: for a second every call fails at once, then one asks."""
+    """Remembers that the server did not answer: for a second every call fails at once, then one asks
+    while the others go on failing.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._until = 0.0
+        self._until = _THERE
 
     @contextmanager
     def noticed(self) -> Iterator[None]:
         """Around a call of the server. Raises ServiceError for what it refuses."""
         self._pass()
+        until = _THERE
         try:
             yield
         except (redis.ConnectionError, redis.TimeoutError) as error:
-            self._until = time.monotonic() + RETRY_SECONDS
+            until = time.monotonic() + RETRY_SECONDS
             raise _away(error) from error
         except redis.ResponseError as error:
             refused = _refusal(error)
             if refused is None:
                 raise
             raise refused from error
-        self._until = 0.0
+        finally:
+            self._until = until
 
     def _pass(self) -> None:
         with self._lock:
-            if not self._until:
+            if self._until == _THERE:
                 return
-            now = time.monotonic()
-            if now < self._until:
+            if time.monotonic() < self._until:
                 raise _away(None)
-            self._until = now + RETRY_SECONDS  # the others wait for what this one finds
+            self._until = math.inf  # until this call knows more
 
 
 def conflict(why: str) -> ServiceError:

@@ -6,12 +6,9 @@ that file is the committed size; the store only says that an upload was begun or
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from service.errors import ServiceError, fail, quoted
 from service.limits import Limits
 from service.state.content import ContentStore, TextFacts, examine
 from service.state.corpora import Corpora
+from service.state.folder_turn import turn_in
 from service.state.store import Store
 from service.state.tables import UPLOADS
 
@@ -85,7 +83,7 @@ class Uploads:
         self._check_chunk(offset, data, crc32c)
         self._corpora.require(corpus_id)  # before there is a folder for it
         part = self._part(upload)
-        with _alone(part.parent):
+        with turn_in(part.parent):  # another server may be sent the same
             row = self._begin(upload)
             if row.finished:
                 return self._repeat(row, offset, data)
@@ -223,18 +221,6 @@ class Uploads:
     def _part(self, upload: _Upload) -> Path:
         name = hashlib.sha256(upload.document_id.encode()).hexdigest()
         return self._folder / upload.corpus_id / upload.request_id / f"{name}.part"
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Inside, nobody else writes to the uploads of a request, in this process or another."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _size(part: Path) -> int:
