@@ -39,9 +39,9 @@ class Surroundings:
         """Whether the server that started this worker is gone."""
         return self.parent != 0 and os.getppid() != self.parent
 
-    @property
-    def is_over(self) -> bool:
-        return self.stopping.is_set() or self.is_orphaned
+    def pause_for(self, seconds: float) -> bool:
+        """Waits, less long where the worker is told to stop; whether it is to go on."""
+        return not (self.stopping.wait(seconds) or self.is_orphaned)
 
 
 class Lease:

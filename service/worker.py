@@ -86,8 +86,16 @@ class Worker:
 
     def run(self) -> None:
         """Works until no job has come for a while, or it is told to stop, or its server is gone."""
+        try:
+            self._run()
+        except ServiceError as error:
+            if not is_passing(error):
+                raise
+            _log.warning("stopped while the state store was away", reason=error.reason)
+
+    def _run(self) -> None:
         idle_since = time.monotonic()
-        while not self._around.is_over:
+        while self._around.pause_for(0):
             job = self._waited_for(lambda: self._jobs.claim(self._settings.name))
             if job is not None:
                 self._work(job)
@@ -96,24 +104,17 @@ class Worker:
                 return
             else:
                 self._sweep()
-                self._around.stopping.wait(_POLL_SECONDS)
+                self._around.pause_for(_POLL_SECONDS)
             if self._settings.only_one:
                 return
 
     def _work(self, job: Job) -> None:
         _log.info("job started", job=job.id, kind=str(job.kind), attempt=job.attempt)
-        end = self._done(job)
-        try:
-            is_mine = self._waited_for(end)
-            is_over = is_mine and self._waited_for(lambda: self._jobs.get(job.id).state.is_final)
-            if is_over:
-                self._waited_for(lambda: self._clear(job))
-        except ServiceError as error:
-            if not is_passing(error):
-                raise
-            _log.warning("stopped while the state store was away", job=job.id)
-        else:
-            _log.info("job left", job=job.id, ended=is_over, lost=not is_mine)
+        is_mine = self._waited_for(self._done(job))
+        is_over = is_mine and self._waited_for(lambda: self._jobs.get(job.id).state.is_final)
+        if is_over:
+            self._waited_for(lambda: self._clear(job))
+        _log.info("job left", job=job.id, ended=is_over, lost=not is_mine)
 
     def _done(self, job: Job) -> Callable[[], bool]:
         """Does a job; what is then to be said of it, which tells whether it was still this worker's."""
@@ -153,7 +154,7 @@ class Worker:
         self._waited_for(self._folders.sweep)
 
     def _waited_for(self, act: Callable[[], T]) -> T:
-        return patiently(act, self._around.stopping)
+        return patiently(act, self._around.pause_for)
 
 
 def run_worker(settings: WorkerSettings) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -22,16 +21,19 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, ServiceError) and error.reason in _PASSING
 
 
-def patiently(act: Callable[[], T], stopping: threading.Event) -> T:
-    """What `act` gives once the store lets it; what it raises then, or while a stop is asked for."""
+def patiently(act: Callable[[], T], pause_for: Callable[[float], bool]) -> T:
+    """What `act` gives once the store lets it, or what it raises then. `pause_for` waits so many seconds
+    and says whether to go on; if not, what the store refused is raised.
+    """
     pause = _FIRST_PAUSE
     while True:
         try:
             return act()
         except ServiceError as error:
-            if not is_passing(error) or stopping.is_set():
+            if not is_passing(error):
                 raise
             if pause == _FIRST_PAUSE:
                 _log.warning("waiting for the state store", reason=error.reason, why=error.message)
-        stopping.wait(pause)
+            if not pause_for(pause):
+                raise
         pause = min(2 * pause, _LONGEST_PAUSE)

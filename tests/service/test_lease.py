@@ -133,15 +133,29 @@ def test_waiting_for_the_store_ends_when_it_is_back_or_when_the_worker_is_to_end
             raise answer
         return answer
 
-    assert patiently(ask, threading.Event()) == "there"
-    stopping = threading.Event()
-    stopping.set()
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        return len(pauses) < 3
+
+    assert patiently(ask, pause) == "there"
+    assert pauses == sorted(set(pauses))
     answers[:] = [AWAY]
     with pytest.raises(ServiceError, match="away"):
-        patiently(ask, stopping)
+        patiently(ask, pause)
     answers[:] = [fail("CORPUS_NOT_FOUND", "gone")]
     with pytest.raises(ServiceError, match="gone"):
-        patiently(ask, threading.Event())
+        patiently(ask, pause)
+    assert len(pauses) == 3
+
+
+def test_a_worker_goes_on_until_it_is_told_to_stop_or_its_server_is_gone() -> None:
+    around = Surroundings(os.getppid())
+    assert around.pause_for(0)
+    around.stopping.set()
+    assert not around.pause_for(60)
+    assert not Surroundings(1 if os.getppid() != 1 else 2).pause_for(0)
 
 
 @pytest.fixture
