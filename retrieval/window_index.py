@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,7 +181,8 @@ def delete_unreferenced_windows(
     oldest = time.time() - grace_seconds
     removed = 0
     for path in folder.glob("*/*/*"):  # a torn one's stem is no digest
-        if path.stem not in referenced and path.stat().st_mtime < oldest:
-            path.unlink(missing_ok=True)
-            removed += 1
+        with suppress(FileNotFoundError):  # another process sweeps too
+            if path.stem not in referenced and path.stat().st_mtime < oldest:
+                path.unlink()
+                removed += 1
     return removed

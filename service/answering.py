@@ -99,6 +99,8 @@ class MemoryAnswerer:
         """An answer that was given is not taken back because it could not be noted."""
         try:
             await asyncio.to_thread(self._router.learn, corpus_id, plan.decision, plan.facts, usage)
+        except ServiceError as error:
+            _log.warning("an outcome was not noted", reason=error.reason)
         except Exception:
             _log.exception("an outcome was not noted")
 

@@ -3,7 +3,6 @@
 import asyncio
 import importlib.metadata
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -33,12 +32,14 @@ from service.staleness import Staleness
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
-from service.state.database import Database, lock_data_folder
+from service.state.data_folder import lock_data_folder
 from service.state.index_catalog import Catalogs
 from service.state.jobs import Jobs
 from service.state.kept_timings import KeptTimings
+from service.state.open_store import agree_on_model, is_shared, open_store
 from service.state.outcomes import tell_unmade
 from service.state.outcomes_log import OutcomesLog
+from service.state.remembering_store import RememberingStore
 from service.state.requests import Requests
 from service.state.uploads import Uploads
 from service.supervisor import WorkerSupervisor
@@ -61,15 +62,19 @@ class Service:
 
     def __init__(self, config: ServiceConfig) -> None:
         layout = Layout(config.data)
-        self._lock = lock_data_folder(config.data)
-        self._database = Database(layout.database)
+        is_alone = not is_shared(config.state)
+        self._lock = lock_data_folder(config.data) if is_alone else None
+        self._store = store = open_store(config.state, layout.database)
+        asked = RememberingStore(store)  # what questions read, also while the store is away
         content = ContentStore(config.data)
-        corpora = Corpora(self._database, content, config.limits)
-        shelf = CartridgeShelf(self._database, config.limits)
-        jobs = Jobs(self._database, limits=config.limits, on_unmade=tell_unmade(corpora, shelf))
-        requests = Requests(self._database)
-        requests.forget(time.time() - REQUEST_SECONDS)
+        corpora = Corpora(store, content, config.limits)
+        shelf = CartridgeShelf(store, config.limits)
+        jobs = Jobs(store, limits=config.limits, on_unmade=tell_unmade(corpora, shelf))
+        requests = Requests(store)
+        requests.forget(store.now() - REQUEST_SECONDS)
         model = LanguageModel.load(config.engine)
+        if not is_alone:
+            agree_on_model(store, model.fingerprint)
         embedder = Embedder.load(device=model.device.type)
         heads = retrieval_heads(model, layout.calibrations)
         if not heads.calibrated:
@@ -87,17 +92,20 @@ class Service:
         )  # fmt: skip
         readers = Readers(model, heads, embedder, recipe.size)
         routes = Routes(model, embedder, readers, config.reading, config.crag)
-        cores = CoreShare(layout.work, "server", "worker", config.threads)
+        cores = CoreShare(layout.cores, "server", "worker", config.threads)
         self._thread = ModelThread(model, before_work=cores.take)
-        self._timings = Timings(KeptTimings(self._database), model.fingerprint, str(model.device))
-        outcomes = OutcomesLog(self._database)
-        outcomes.forget(time.time() - OUTCOME_SECONDS)
-        router = Router(config.policy, shipped(), self._timings, outcomes)
+        self._timings = Timings(KeptTimings(store), model.fingerprint, str(model.device))
+        outcomes = OutcomesLog(store)
+        outcomes.forget(store.now() - OUTCOME_SECONDS)
+        router = Router(config.policy, shipped(), self._timings, OutcomesLog(asked))
         room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
         admission = Admission(config.limits.max_queue)
         self.supervisor = WorkerSupervisor(config, jobs)
         artifacts = StoredArtifacts(layout, corpora, content)
-        artifacts.tidy()
+        if is_alone:
+            artifacts.tidy()
+        else:  # others may be writing
+            artifacts.sweep()
         info = _info(model, embedder)
         self.metrics = Metrics(
             METHODS,
@@ -112,13 +120,21 @@ class Service:
         )
         self._tracing = OpenTelemetry(info.version) if config.otel else NoTracing()
         answerer = MemoryAnswerer(
-            config, corpora, shelf, library, routes, self._thread, room, admission, router
+            config,
+            Corpora(asked, content, config.limits),
+            CartridgeShelf(asked, config.limits),
+            library,
+            routes,
+            self._thread,
+            room,
+            admission,
+            router,
         )
         texts = TextAnswerer(routes, self._thread, room, admission)
         told = config.logs.questions
         self.backend = Backend(
             corpora=corpora,
-            uploads=Uploads(self._database, content, corpora, config.limits, layout.uploads),
+            uploads=Uploads(store, content, corpora, config.limits, layout.uploads),
             jobs=jobs,
             shelf=shelf,
             requests=requests,
@@ -135,6 +151,7 @@ class Service:
             observer=self.metrics,
             tracing=self._tracing,
             is_alive=lambda: self._thread.is_alive,
+            check_state=store.check,
         )
 
     def close(self) -> None:
@@ -143,16 +160,17 @@ class Service:
         self._thread.close()
         self._timings.close()
         self._tracing.close()
-        self._database.close()
-        self._lock.release()
+        self._store.close()
+        if self._lock:
+            self._lock.release()
 
 
 def run_server(config: ServiceConfig) -> None:
     """Serves until a signal; says on standard output where, once it does.
 
     Raises:
-        ServiceError: DATA_FOLDER_LOCKED where another server has the data folder, INTERNAL where the
-            model's thread died.
+        ServiceError: DATA_FOLDER_LOCKED where another server has the data folder, what is wrong with
+            the state, or INTERNAL where the model's thread died.
         ValueError: an address would open the service to other machines, or tracing is asked for and
             not installed.
         OSError: an address is taken.

@@ -24,7 +24,7 @@ class StoredArtifacts:
         self.sweep()
 
     def tidy(self) -> None:
-        """Removes what a killed worker left too; for the start, before there is a worker."""
+        """Removes what a killed worker left too; for the start of an only server, before its worker."""
         delete_torn_windows(self._layout.windows)
         self.sweep()
 

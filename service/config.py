@@ -1,5 +1,6 @@
 """Settings of one service: where its data lies, where it listens, which model it serves."""
 
+import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from retrieval.infini_retri import ReadingSettings
 from service.limits import Limits
 from service.routing.choice import RoutingPolicy
 from service.telemetry.logs import LogSettings
+
+STATE_VARIABLE = "LONGMEMORY_STATE"
+"""Names the state; a server's worker finds it here, since all can read a process' arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,12 @@ class ServiceConfig:
     reading: ReadingSettings = field(default_factory=ReadingSettings)
     crag: CragSettings = field(default_factory=CragSettings)
     instant_tokens: int = 4096  # corpora up to this get a cartridge by themselves; 0: none does
+    state: str = (
+        ""  # where records are kept: empty for SQLite in the data folder, or a URL of Redis
+    )
+    workers: int | None = (
+        None  # processes started to index and train, 0 or 1; None: 1 with SQLite only
+    )
     resident_corpora: int = 8
     resident_cartridge_bytes: int = 2 * 1024**3
     metrics: str = ""  # HOST:PORT of the metrics page; empty: there is none
@@ -71,6 +81,11 @@ class Layout:
     @property
     def work(self) -> Path:
         return self.data / "work"
+
+    @property
+    def cores(self) -> Path:
+        """Of this machine alone, where several share the folder."""
+        return self.data / "cores" / platform.node()
 
     @property
     def logs(self) -> Path:

@@ -11,11 +11,11 @@ the message stands in the metadata as well, so that a program need not read pros
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 
 class Code(StrEnum):
@@ -45,15 +45,16 @@ _REASONS_OF_CODE = {
     Code.FAILED_PRECONDITION: """CORPUS_EMPTY CORPUS_NOT_READY CARTRIDGE_NOT_READY CARTRIDGE_STALE
         CARTRIDGE_FORMAT CARTRIDGE_MODEL_MISMATCH CARTRIDGE_CORPUS_TOO_LONG CARTRIDGE_CORPUS_TOO_SMALL
         CONTEXT_TOO_LONG
-        CORPUS_HAS_CARTRIDGES JOB_NOT_FINISHED DATA_FOLDER_LOCKED DATA_FOLDER_VERSION""",
+        CORPUS_HAS_CARTRIDGES JOB_NOT_FINISHED DATA_FOLDER_LOCKED DATA_FOLDER_VERSION
+        STATE_EVICTS STATE_VERSION STATE_MODEL_MISMATCH""",
     Code.OUT_OF_RANGE: "UPLOAD_OFFSET_GAP",
-    Code.ABORTED: "CORPUS_ETAG_MISMATCH",
-    Code.RESOURCE_EXHAUSTED: "QUEUE_FULL CORPUS_TOO_LARGE",
+    Code.ABORTED: "CORPUS_ETAG_MISMATCH STATE_CONFLICT",
+    Code.RESOURCE_EXHAUSTED: "QUEUE_FULL CORPUS_TOO_LARGE STATE_FULL",
     Code.DEADLINE_EXCEEDED: "DEADLINE_PASSED",
     Code.CANCELLED: "JOB_CANCELLED",
     Code.DATA_LOSS: """UPLOAD_CRC_MISMATCH UPLOAD_DIGEST_MISMATCH DOCUMENT_DAMAGED
         CARTRIDGE_DAMAGED""",
-    Code.UNAVAILABLE: "SERVER_STOPPING",
+    Code.UNAVAILABLE: "SERVER_STOPPING STATE_UNAVAILABLE STATE_READ_ONLY",
     Code.INTERNAL: "INTERNAL POISON_JOB",
 }
 
@@ -72,24 +73,11 @@ class ErrorRecord:
     message: str
     metadata: Mapping[str, str] = field(default_factory=dict)
 
-    def to_json(self) -> str:
-        """The record as one JSON object."""
-        return json.dumps(
-            {
-                "code": self.code.value,
-                "reason": self.reason,
-                "message": self.message,
-                "metadata": dict(self.metadata),
-            },
-            sort_keys=True,
-        )
-
     @staticmethod
-    def from_json(text: str | None) -> ErrorRecord | None:
-        """The record in a stored column; None and the empty string mean no error."""
-        if not text:
+    def of(stored: Mapping[str, Any] | None) -> ErrorRecord | None:
+        """The record that was stored as JSON values; None where nothing was."""
+        if not stored:
             return None
-        stored = json.loads(text)
         return ErrorRecord(
             Code(stored["code"]), stored["reason"], stored["message"], stored["metadata"]
         )

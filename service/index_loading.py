@@ -1,5 +1,6 @@
 """A catalog to the index that it names."""
 
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ def load_index(
 def with_words(catalog: Catalog, index: CorpusIndex, path: Path) -> Catalog:
     """The catalog that names the file of the index's words, which is written to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_suffix(".staging")
+    staging = path.with_suffix(f".{uuid.uuid4().hex}.staging")  # two workers may write it at once
     index.lexical.save(staging)
     force(staging)
     staging.replace(path)

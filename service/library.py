@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 from cartridges.manifest import CartridgeError, Manifest
 from cartridges.store import Cartridge, load_cartridge, read_manifest
@@ -11,6 +12,7 @@ from engine.model import LanguageModel
 from engine.prompts import Prompter
 from retrieval.corpus_index import CorpusIndex
 from retrieval.window_index import WindowShelf
+from service.cartridge_places import find_place
 from service.config import Layout
 from service.errors import fail
 from service.index_loading import load_index
@@ -91,7 +93,7 @@ def reopen_unindexed(corpora: Corpora, catalogs: Catalogs, recipe: str) -> None:
         for corpus in page:
             digest = corpus.indexed_digest
             if digest and not catalogs.path(corpus.id, recipe, digest).exists():
-                corpora.mark_unindexed(corpus.id)
+                corpora.mark_unindexed(corpus.id, digest)
         if not token:
             return
 
@@ -159,7 +161,7 @@ class Library:
             self._hits += 1
         else:
             self._loads += 1
-            folder = self._layout.cartridge(corpus_id, cartridge_id)
+            folder = self._folder(corpus_id, cartridge_id, tensor_digest)
             self._cartridges[key] = Loaded(
                 corpus_id, cartridge_id, load_cartridge(folder, self._model, number)
             )
@@ -195,7 +197,7 @@ class Library:
         return LibraryLoad(len(self._corpora), len(held), num_bytes, self._hits, self._loads)
 
     def _read_manifest(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Manifest:
-        manifest = read_manifest(self._layout.cartridge(corpus_id, cartridge_id))
+        manifest = read_manifest(self._folder(corpus_id, cartridge_id, tensor_digest))
         manifest.check_model(self._model)
         if manifest.tensor_digest != tensor_digest:
             raise CartridgeError(
@@ -203,6 +205,9 @@ class Library:
                 f"the files of {cartridge_id} are those of another cartridge; train it again",
             )
         return manifest
+
+    def _folder(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Path:
+        return find_place(self._layout.cartridge(corpus_id, cartridge_id), tensor_digest)
 
     def _shrink(self) -> None:
         used = sum(loaded.num_bytes for loaded in self._cartridges.values())

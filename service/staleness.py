@@ -2,6 +2,7 @@
 
 from cartridges.manifest import CartridgeError
 from cartridges.store import read_manifest
+from service.cartridge_places import find_place
 from service.config import Layout
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeState
 from service.state.corpora import Corpora
@@ -27,7 +28,8 @@ class Staleness:
         if catalog is None:
             return 0.0
         try:
-            manifest = read_manifest(self._layout.cartridge(record.corpus_id, record.id))
+            folder = self._layout.cartridge(record.corpus_id, record.id)
+            manifest = read_manifest(find_place(folder, record.tensor_digest))
         except CartridgeError:
             return 1.0
         there, known = set(catalog.windows), set(manifest.windows)

@@ -1,7 +1,6 @@
 """Keeps one worker process alive while there are jobs."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -10,9 +9,10 @@ from pathlib import Path
 
 import structlog
 
-from service.config import Layout, ServiceConfig
-from service.errors import ServiceError
+from service.config import STATE_VARIABLE, Layout, ServiceConfig
 from service.state.jobs import Jobs
+from service.state.open_store import is_shared
+from service.work_folders import WorkFolders
 
 _log = structlog.stdlib.get_logger("longmemory.supervisor")
 _CHECK_SECONDS = 1.0
@@ -25,6 +25,9 @@ class WorkerSupervisor:
 
     def __init__(self, config: ServiceConfig, jobs: Jobs) -> None:
         self._config, self._jobs = config, jobs
+        # With a state that others share, their leases say who holds which job.
+        self._is_alone = not is_shared(config.state)
+        self._folders = WorkFolders(Layout(config.data).work, jobs)
         self._woken, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._process: subprocess.Popen[bytes] | None = None
@@ -40,10 +43,14 @@ class WorkerSupervisor:
         self._woken.set()
 
     def start(self) -> None:
-        """Takes back what an earlier server's worker held, then watches the queue."""
-        self._jobs.release_all()
-        self._sweep()
-        self._thread.start()
+        """Takes back what an earlier server's worker held, then watches the queue; nothing where the
+        workers are processes of their own.
+        """
+        if self._is_alone:
+            self._jobs.release_all()
+            self._folders.sweep()
+        if wanted_workers(self._config):
+            self._thread.start()
 
     def stop(self) -> None:
         """Ends the worker; its job goes on at the next start."""
@@ -58,7 +65,8 @@ class WorkerSupervisor:
                 process.kill()
         if self._thread.is_alive():
             self._thread.join()
-        self._jobs.release_all()
+        if self._is_alone:
+            self._jobs.release_all()
 
     def _watch(self) -> None:
         pause = _CHECK_SECONDS
@@ -92,7 +100,7 @@ class WorkerSupervisor:
         with (logs / "worker.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service.worker", *self._flags(name)],
-                env=_environment(),
+                env=_environment(self._config.state),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -100,19 +108,9 @@ class WorkerSupervisor:
         if self._stopping.is_set():
             self._process.terminate()
         code = self._process.wait()
-        self._jobs.release_worker(name)
-        self._sweep()
+        self._jobs.release_worker(name, is_counted=not self._stopping.is_set())
+        self._folders.sweep()
         return code
-
-    def _sweep(self) -> None:
-        """Removes work folders of jobs that ended without a worker; none is at work now."""
-        for folder in Layout(self._config.data).work.glob("*/"):
-            try:
-                is_over = self._jobs.get(folder.name).state.is_final
-            except ServiceError:
-                is_over = True
-            if is_over:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def _flags(self, name: str) -> list[str]:
         config = self._config
@@ -131,8 +129,14 @@ class WorkerSupervisor:
         return [part for key, value in values.items() for part in (f"--{key}", value)]
 
 
-def _environment() -> dict[str, str]:
+def wanted_workers(config: ServiceConfig) -> int:
+    """How many workers the server starts."""
+    return int(not is_shared(config.state)) if config.workers is None else config.workers
+
+
+def _environment(state: str) -> dict[str, str]:
     """The worker imports this very checkout."""
     root = Path(__file__).parents[1]
     known = os.environ.get("PYTHONPATH", "")
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(root), *filter(None, [known])])}
+    paths = os.pathsep.join([str(root), *filter(None, [known])])
+    return os.environ | {"PYTHONPATH": paths, STATE_VARIABLE: state}

@@ -3,13 +3,17 @@
 import platform
 import threading
 
+import structlog
+
 from service.answers import Route, Usage
+from service.errors import ServiceError
 from service.routing.choice import amounts
 from service.routing.costs import CostModel
 from service.routing.facts import Facts
 from service.state.kept_timings import KeptTimings
 
 _KEPT_EVERY = 16  # answers
+_log = structlog.stdlib.get_logger("longmemory.timings")
 
 
 class Timings:
@@ -40,5 +44,8 @@ class Timings:
                 self._kept.put(self._machine, self.costs.to_json())
 
     def close(self) -> None:
-        """Keeps what was learned since."""
-        self._kept.put(self._machine, self.costs.to_json())
+        """Keeps what was learned since, if the state store is there."""
+        try:
+            self._kept.put(self._machine, self.costs.to_json())
+        except ServiceError as error:
+            _log.warning("what answers took lately was not kept", reason=error.reason)

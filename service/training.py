@@ -1,7 +1,8 @@
 """The train job: an indexed corpus to a stored cartridge, part by part."""
 
 import shutil
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from cartridges.store import BuiltPart, load_cartridge, load_studied, read_manif
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prompts import Prompter
+from service.cartridge_places import clear_older, find_place
 from service.config import Layout
 from service.errors import fail
 from service.library import ResidentCorpus
@@ -76,9 +78,17 @@ class Trainer:
         self._layout, self._shelf = layout, shelf
 
     def train(
-        self, job_id: str, corpus: Corpus, resident: ResidentCorpus, request: TrainRequest
+        self,
+        work: Path,
+        corpus: Corpus,
+        resident: ResidentCorpus,
+        request: TrainRequest,
+        committing: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> Generator[BuildReport, None, None]:
         """Reports as the build goes; at the end the cartridge lies in its place and is READY.
+
+        `work` keeps what a killed job goes on from, and gives the place its name; what is recorded
+        inside `committing` counts as a whole or not at all.
 
         Raises:
             ServiceError: CARTRIDGE_CORPUS_TOO_SMALL where there is nothing in the text to learn, or
@@ -91,19 +101,17 @@ class Trainer:
         try:
             bases = self._bases(corpus.id, request.base, resident, parts)
             for number, (part, base) in enumerate(zip(parts, bases, strict=True)):
-                work = self._layout.work / job_id / f"part-{number:03d}"
                 sentences = resident.sentences(part.sentences)
-                builder = CartridgeBuilder(self._model, sentences, work, settings, base)
+                folder = work / f"part-{number:03d}"
+                builder = CartridgeBuilder(self._model, sentences, folder, settings, base)
                 told = _Told(number, len(parts))
                 built.append((yield from relay(builder.build(), told)))
         except CartridgeError as error:
             raise fail(error.reason, str(error), field="parent") from error
         metrics = _combined(built) | self._guard(resident, built)
-        folder = self._layout.cartridge(corpus.id, request.cartridge_id)
-        for left in folder.parent.glob(f".{folder.name}.staging-*"):  # of a worker that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        place = self._layout.cartridge(corpus.id, request.cartridge_id) / work.name
         manifest = store_cartridge(
-            folder, self._model,
+            place, self._model,
             [
                 _stored(one, part, resident, settings)
                 for one, part in zip(built, parts, strict=True)
@@ -111,7 +119,13 @@ class Trainer:
             resident.catalog.corpus_digest, builder.recipe(), metrics,
             in_int8=all(one.in_int8 for one in built),
         )  # fmt: skip
-        self._mark_ready(corpus.id, request.cartridge_id, manifest, folder)
+        try:
+            with committing():
+                self._mark_ready(corpus.id, request.cartridge_id, manifest, place)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        clear_older(place)
 
     def _bases(
         self, corpus_id: str, base: str, resident: ResidentCorpus, parts: Sequence[CorpusPart]
@@ -121,7 +135,8 @@ class Trainer:
         """
         if not base:
             return [None for _ in parts]
-        folder = self._layout.cartridge(corpus_id, base)
+        record = self._shelf.get(corpus_id, base)
+        folder = find_place(self._layout.cartridge(corpus_id, base), record.tensor_digest)
         manifest = read_manifest(folder)
         return [self._base(folder, manifest, resident, part) for part in parts]
 
@@ -155,14 +170,14 @@ class Trainer:
         return calibrate_guard(nearest(own), nearest(load_questions())).metrics()
 
     def _mark_ready(
-        self, corpus_id: str, cartridge_id: str, manifest: Manifest, folder: Path
+        self, corpus_id: str, cartridge_id: str, manifest: Manifest, place: Path
     ) -> None:
         self._shelf.mark_ready(
             corpus_id,
             cartridge_id,
             prefix_tokens=manifest.prefix_tokens,
             query_offset=manifest.query_offset,
-            size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
+            size_bytes=sum(path.stat().st_size for path in place.iterdir()),
             corpus_digest=manifest.corpus_digest,
             tensor_digest=manifest.tensor_digest,
             metrics=manifest.metrics,

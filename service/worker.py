@@ -1,167 +1,180 @@
-"""The process that indexes and trains: claims jobs until none comes, then ends.
+"""The process that indexes and trains: claims jobs until none comes or it is told to stop.
 
-Started by the server (`python -m service.worker`), never forked: torch and gRPC threads do not
-survive a fork. Whatever happens to it, the job's row and the work folder tell where it was.
+A server starts it (`python -m service.worker`), or a person does (`longmemory worker`). It is never
+forked: torch and gRPC threads do not survive a fork. Whatever happens to it, the job's record and the
+work folder tell where it was.
 """
 
 import argparse
 import os
-import shutil
+import signal
 import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from engine.config import EngineConfig
-from engine.embedding import Embedder
-from engine.model import LanguageModel
-from retrieval.heads import retrieval_heads
-from retrieval.window_index import WindowReader, WindowShelf
-from service.config import Layout
+from service.config import STATE_VARIABLE, Layout
 from service.cores import CoreShare
 from service.errors import ServiceError, fail
-from service.first_cartridge import INSTANT, FirstCartridges
-from service.indexing import Indexer
-from service.lease import JobCancelledError, JobLostError, Lease
-from service.library import Library
+from service.job_work import JobWork
+from service.lease import (
+    JobCancelledError,
+    JobLostError,
+    Lease,
+    Surroundings,
+    WorkerStoppingError,
+)
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
-from service.state.database import Database
-from service.state.index_catalog import Catalog, Catalogs
-from service.state.job import Job, JobKind
-from service.state.jobs import Jobs
+from service.state.job import Job
+from service.state.jobs import LEASE_SECONDS, Jobs
+from service.state.open_store import agree_on_model, is_shared, open_store
 from service.state.outcomes import tell_unmade
+from service.state.patience import is_passing, patiently
 from service.telemetry.logs import LogSettings, configure_logs
-from service.training import Trainer, TrainRequest
+from service.work_folders import WorkFolders
 
 IDLE_SECONDS = 60.0
+
 _POLL_SECONDS = 0.2
+_SWEEP_SECONDS = 60.0
 _log = structlog.stdlib.get_logger("longmemory.worker")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker is started with; raises ValueError for what does not make sense."""
+
+    engine: EngineConfig  # names the data folder too
+    state: str = ""
+    instant_tokens: int = 4096
+    name: str = field(default_factory=lambda: f"worker-{uuid.uuid4().hex[:8]}")
+    idle_seconds: float = float("inf")  # without a job, before it ends
+    only_one: bool = False  # ends after one job, or at once where there is none
+    lease_seconds: float = LEASE_SECONDS  # how long a silent worker keeps its job
+    logs: LogSettings = field(default_factory=LogSettings)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.lease_seconds <= 3600:
+            raise ValueError(f"lease is {self.lease_seconds:g}; give 1 to 3600 seconds")
 
 
 class Worker:
     """One loaded model working through the queue."""
 
-    def __init__(
-        self, layout: Layout, engine: EngineConfig, name: str, parent: int, instant_tokens: int
-    ) -> None:
-        database = Database(layout.database)
-        self._layout, self._name, self._parent = layout, name, parent
-        self._content = ContentStore(layout.data)
-        self._corpora = Corpora(database, self._content)
-        self._shelf = CartridgeShelf(database)
-        self._jobs = Jobs(database, on_unmade=tell_unmade(self._corpora, self._shelf))
-        self._model = LanguageModel.load(engine)
-        self._first = FirstCartridges(
-            self._shelf, self._jobs, layout, self._model.fingerprint, instant_tokens
-        )
-        self._embedder = Embedder.load(device=self._model.device.type)
-        self._cores = CoreShare(layout.work, "worker", "server", engine.threads)
-        heads = retrieval_heads(self._model, layout.calibrations)
-        self._reader = WindowReader(self._model, self._embedder, heads)
-        self._windows = WindowShelf(layout.windows, self._reader.recipe)
+    def __init__(self, settings: WorkerSettings, around: Surroundings) -> None:
+        layout = Layout(settings.engine.data)
+        store = open_store(settings.state, layout.database)
+        self._settings, self._around = settings, around
+        corpora, shelf = Corpora(store, ContentStore(layout.data)), CartridgeShelf(store)
+        tell = tell_unmade(corpora, shelf)
+        self._jobs = Jobs(store, settings.lease_seconds, on_unmade=tell)
+        self._folders = WorkFolders(layout.work, self._jobs)
+        engine, instant = settings.engine, settings.instant_tokens
+        self._doing = JobWork(layout, engine, corpora, shelf, self._jobs, instant)
+        if is_shared(settings.state):
+            agree_on_model(store, self._doing.model_fingerprint)
+        self._cores = CoreShare(layout.cores, "worker", "server", engine.threads)
+        self._swept = float("-inf")
 
     def run(self) -> None:
-        """Works until no job has come for a while or the server is gone."""
+        """Works until no job has come for a while, or it is told to stop, or its server is gone."""
+        try:
+            self._run()
+        except ServiceError as error:
+            if not is_passing(error):
+                raise
+            _log.warning("stopped while the state store was away", reason=error.reason)
+
+    def _run(self) -> None:
         idle_since = time.monotonic()
-        while time.monotonic() - idle_since < IDLE_SECONDS and os.getppid() == self._parent:
-            job = self._jobs.claim(self._name)
-            if job is None:
-                time.sleep(_POLL_SECONDS)
-                continue
-            self._work(job)
-            idle_since = time.monotonic()
+        while self._around.pause_for(0):
+            job = self._waited_for(lambda: self._jobs.claim(self._settings.name))
+            if job is not None:
+                self._work(job)
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since >= self._settings.idle_seconds:
+                return
+            else:
+                self._sweep()
+                self._around.pause_for(_POLL_SECONDS)
+            if self._settings.only_one:
+                return
 
     def _work(self, job: Job) -> None:
         _log.info("job started", job=job.id, kind=str(job.kind), attempt=job.attempt)
+        is_mine = self._waited_for(self._done(job))
+        is_over = is_mine and self._waited_for(lambda: self._jobs.get(job.id).state.is_final)
+        if is_over:
+            self._waited_for(lambda: self._clear(job))
+        _log.info("job left", job=job.id, ended=is_over, lost=not is_mine)
+
+    def _done(self, job: Job) -> Callable[[], bool]:
+        """Does a job; what is then to be said of it, which tells whether it was still this worker's."""
+        this, jobs = (job.id, job.token), self._jobs
         try:
-            with Lease(self._jobs, job, self._parent, self._cores.take) as lease:
-                work = self._index if job.kind is JobKind.INDEX else self._train
-                result = work(job, lease)
-            is_mine = self._jobs.finish(job.id, job.token, result)
-        except JobLostError:
-            is_mine = False
+            with Lease(jobs, job, self._around, self._cores.take) as lease:
+                result = self._doing.do(job, lease, self._folders.take(job))
+        except JobLostError:  # another worker has the job now, and goes on in its work folder
+            return lambda: False
         except JobCancelledError:
-            is_mine = self._jobs.cancelled(job.id, job.token)
+            return lambda: jobs.cancelled(*this)
+        except WorkerStoppingError:
+            return lambda: jobs.give_back(*this)
         except ServiceError as error:
-            is_mine = self._jobs.fail(job.id, job.token, error.record)
+            refused, may_pass = error.record, is_passing(error)
+            return lambda: jobs.fail(*this, refused, may_pass)
+        except OSError as error:  # a full disk, say, which may have room again
+            _log.exception("job failed", job=job.id)
+            broken = fail(
+                "INTERNAL", f"the worker could not use its files: {error.strerror}"
+            ).record
+            return lambda: jobs.fail(*this, broken, True)
         except Exception:
             _log.exception("job failed", job=job.id)
-            record = fail("INTERNAL", "the worker failed; its log says why").record
-            is_mine = self._jobs.fail(job.id, job.token, record)
-        if is_mine:
-            self._clear(job)
-            _log.info("job ended", job=job.id)
-        else:  # another worker has the job now, and goes on in its work folder
-            _log.warning("job lost", job=job.id)
-
-    def _index(self, job: Job, lease: Lease) -> dict[str, object]:
-        catalogs = Catalogs(self._layout.catalogs)
-        indexer = Indexer(self._reader, self._windows, catalogs, self._corpora, self._content)
-        self._corpora.mark_indexing(job.corpus_id)
-        lease.report(0.0, "cutting the text into windows")
-        began = time.monotonic()
-        catalog: Catalog | None = None
-        for step in indexer.index(job.corpus_id):
-            if isinstance(step, Catalog):
-                catalog = step
-                break
-            rest = (time.monotonic() - began) / step.done * (step.total - step.done)
-            metrics = {
-                "windows": float(step.total),
-                "windows_read": float(step.read),
-                "seconds_left": rest,
-            }
-            lease.report(step.done / step.total, "reading windows", metrics)
-        lease.check()
-        assert catalog is not None, "indexing ends with its catalog"
-        self._corpora.mark_ready(
-            job.corpus_id, catalog.corpus_digest, catalog.token_count, catalog.sentence_count
-        )
-        catalogs.keep_only(job.corpus_id, catalog)
-        self._first.order(self._corpora.get(job.corpus_id))
-        return {"corpus": job.corpus_id}
-
-    def _train(self, job: Job, lease: Lease) -> dict[str, object]:
-        corpus = self._corpora.get(job.corpus_id)
-        library = Library(
-            self._layout,
-            self._content,
-            self._windows,
-            self._reader.recipe.digest,
-            self._model,
-            1,
-            0,
-        )
-        request = TrainRequest.of(job.request)
-        trainer = Trainer(self._model, self._embedder, self._layout, self._shelf)
-        steps = trainer.train(job.id, corpus, library.corpus(corpus), request)
-        metrics: dict[str, float] = {}
-        for report in steps:
-            if (
-                report.stage == "study"
-            ):  # of the next part: what the last one measured is not its own
-                metrics.clear()
-            metrics |= report.metrics
-            lease.report(report.share, report.message, metrics)
-        if request.cartridge_id != INSTANT:
-            self._first.retire(job.corpus_id)
-        return {"corpus": job.corpus_id, "cartridge": request.cartridge_id}
+            unforeseen = fail("INTERNAL", "the worker failed; its log says why").record
+            return lambda: jobs.fail(*this, unforeseen)
+        return lambda: jobs.finish(*this, result)
 
     def _clear(self, job: Job) -> None:
-        """Removes the work folder, and what was made for a corpus or cartridge deleted meanwhile."""
-        shutil.rmtree(self._layout.work / job.id, ignore_errors=True)
-        made = self._layout.catalogs / job.corpus_id
-        try:
-            self._corpora.require(job.corpus_id)
-            if job.kind is JobKind.TRAIN:
-                cartridge_id = str(job.request["cartridge_id"])
-                made = self._layout.cartridge(job.corpus_id, cartridge_id)
-                self._shelf.get(job.corpus_id, cartridge_id)
-        except ServiceError as gone:
-            _log.info("nothing left to keep it for", job=job.id, reason=gone.reason)
-            shutil.rmtree(made, ignore_errors=True)
+        self._folders.clear(job.id)
+        self._doing.forget(job)
+
+    def _sweep(self) -> None:
+        if time.monotonic() - self._swept < _SWEEP_SECONDS:
+            return
+        self._swept = time.monotonic()
+        self._waited_for(self._folders.sweep)
+
+    def _waited_for(self, act: Callable[[], T]) -> T:
+        return patiently(act, self._around.pause_for)
+
+
+def run_worker(settings: WorkerSettings) -> None:
+    """Works until a signal: then the job goes back to the queue. A second one ends it at once.
+
+    Raises ServiceError where the state cannot be used.
+    """
+    configure_logs(settings.logs)
+    around = Surroundings()
+
+    def stop(number: int, _: object) -> None:
+        around.stopping.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    worker = Worker(settings, around)
+    _log.info("waiting for jobs", worker=settings.name)
+    worker.run()
 
 
 def main() -> None:
@@ -182,8 +195,14 @@ def main() -> None:
     given = parser.parse_args()
     configure_logs(LogSettings(given.log_format, given.log_level))
     engine = EngineConfig(Path(given.data), given.model, given.device, given.dtype, given.threads)
-    layout = Layout(Path(given.data))
-    Worker(layout, engine, given.name, given.parent, given.instant_tokens).run()
+    settings = WorkerSettings(
+        engine,
+        os.environ.get(STATE_VARIABLE, ""),
+        given.instant_tokens,
+        given.name,
+        IDLE_SECONDS,
+    )
+    Worker(settings, Surroundings(given.parent)).run()
 
 
 if __name__ == "__main__":

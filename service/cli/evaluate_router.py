@@ -11,6 +11,7 @@ from service.cli.output import (
     DEFAULT_DATA,
     DataOption,
     JsonOption,
+    StateOption,
     errors_told,
     note,
     print_json,
@@ -22,22 +23,24 @@ if TYPE_CHECKING:
     from service.state.outcomes_log import Outcome
 
 
-def router(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
-    """Say how the router did on answers that were judged; reads the data folder, asks nothing."""
+def router(
+    data: DataOption = DEFAULT_DATA, state: StateOption = "", as_json: JsonOption = False
+) -> None:
+    """Say how the router did on answers that were judged; reads the state, asks nothing."""
     with errors_told(as_json):
         from service.config import Layout
         from service.routing.audit import audit
-        from service.state.database import Database
+        from service.state.open_store import is_shared, open_store
         from service.state.outcomes_log import OutcomesLog
 
         path = Layout(data.expanduser()).database
-        if not path.exists():
+        if not (is_shared(state) or path.exists()):
             raise ValueError(f"data: there is no service in {path.parent.name}; name its folder")
-        database = Database(path)
+        store = open_store(state, path)
         try:
-            found = audit([_judged(one) for one in OutcomesLog(database).judged()])
+            found = audit([_judged(one) for one in OutcomesLog(store).judged()])
         finally:
-            database.close()
+            store.close()
     if as_json:
         print_json(asdict(found))
     else:

@@ -15,6 +15,7 @@ from service.cli.feedback import feedback
 from service.cli.read import read
 from service.cli.serve import serve, setup
 from service.cli.top import top
+from service.cli.worker import worker
 
 app = typer.Typer(
     name="longmemory",
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("serve")(serve)
+app.command("worker")(worker)
 app.command("setup")(setup)
 app.add_typer(cli_corpus.app, name="corpus")
 app.add_typer(cli_cartridge.app, name="cartridge")

@@ -35,6 +35,15 @@ DataOption = Annotated[
     Path,
     typer.Option("--data", envvar="LONGMEMORY_DATA", metavar="DIR", help="The data folder."),
 ]
+StateOption = Annotated[
+    str,
+    typer.Option(
+        "--state",
+        envvar="LONGMEMORY_STATE",
+        metavar="URL",
+        help="Where records are kept: sqlite (in the data folder), or redis://host:port/0.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 

@@ -15,6 +15,7 @@ from service.cli.output import (
     DEFAULT_SERVER,
     DataOption,
     JsonOption,
+    StateOption,
     errors_told,
     note,
     print_json,
@@ -83,6 +84,16 @@ def serve(
     log_questions: Annotated[
         bool, typer.Option("--log-questions", help="Log the text of every question.")
     ] = False,
+    state: StateOption = "",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=0,
+            max=1,
+            help="Processes started to index and train; 1 with SQLite, 0 with Redis.",
+        ),
+    ] = None,
     insecure: Annotated[
         bool,
         typer.Option("--insecure", help="Listen beyond this machine without encryption."),
@@ -110,6 +121,8 @@ def serve(
                     dtype=dtype,
                     threads=threads,
                     insecure=insecure,
+                    state=state,
+                    workers=workers,
                     instant_tokens=instant_tokens,
                     policy=RoutingPolicy(explore=explore),
                     metrics=metrics,

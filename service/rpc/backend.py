@@ -107,3 +107,4 @@ class Backend:
     observer: Observer = field(default_factory=Nobody)
     tracing: Tracing = field(default_factory=NoTracing)
     is_alive: Callable[[], bool] = lambda: True  # whether questions can still be answered
+    check_state: Callable[[], None] = lambda: None  # raises while the state store cannot be written

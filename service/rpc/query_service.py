@@ -12,7 +12,7 @@ from longmemory.v1 import query_pb2, query_pb2_grpc
 
 from service import ids
 from service.answers import AnswerEvent, Question
-from service.errors import fail
+from service.errors import ServiceError, fail
 from service.rpc import query_wire
 from service.rpc.backend import Backend
 from service.rpc.wire import duration
@@ -129,9 +129,13 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         return asked
 
     def _check_exists(self, asked: Question) -> None:
-        self._backend.corpora.require(asked.corpus_id)
-        if asked.cartridge_id:
-            self._backend.shelf.get(asked.corpus_id, asked.cartridge_id)
+        try:
+            self._backend.corpora.require(asked.corpus_id)
+            if asked.cartridge_id:
+                self._backend.shelf.get(asked.corpus_id, asked.cartridge_id)
+        except ServiceError as error:
+            if error.reason != "STATE_UNAVAILABLE":  # else the answerer knows what it has loaded
+                raise
 
     def _events(self, asked: Question) -> AbstractAsyncContextManager[AsyncIterator[AnswerEvent]]:
         return _closing(self._backend.answerer.answer(asked))

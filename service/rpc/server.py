@@ -40,6 +40,7 @@ from service.rpc.interceptors import CallInterceptor, Watch
 from service.rpc.job_service import JobService
 from service.rpc.operations_service import OperationsService
 from service.rpc.query_service import QueryService
+from service.rpc.state_health import following_state
 
 _MODULES = (corpus_pb2, cartridge_pb2, job_pb2, query_pb2, info_pb2, operations_pb2)
 SERVICE_NAMES = tuple(
@@ -180,7 +181,9 @@ async def serve(
         server = await start(config, app.backend)
         if on_ready:
             on_ready(server)
-        if not await _is_told_to_stop(stopping, app.backend.is_alive):
+        async with following_state(server.set_serving, app.backend.check_state):
+            is_told = await _is_told_to_stop(stopping, app.backend.is_alive)
+        if not is_told:
             _log.error("stopping: the model's thread died", seconds=_LAST_WORDS_SECONDS)
             await server.stop(max(config.drain_seconds, _LAST_WORDS_SECONDS))
             raise fail(

@@ -6,24 +6,18 @@ derived on reading, and a corpus that changes back makes it READY again.
 
 from __future__ import annotations
 
-import json
-import sqlite3
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 from service import ids
 from service.errors import ErrorRecord, ServiceError, fail, quoted
 from service.limits import Limits
-from service.state.corpora import settle
-from service.state.database import Database, Listing, read_page
-
-_SELECT = """SELECT r.corpus_id, r.id, CASE WHEN r.state = 'READY'
-    AND r.corpus_digest <> c.content_digest THEN 'STALE' ELSE r.state END AS state,
-    r.prefix_tokens, r.query_offset, r.size_bytes, r.model_fingerprint, r.corpus_digest,
-    r.tensor_digest, r.metrics_json, r.error_json, r.create_time
-    FROM cartridges r JOIN corpora c ON c.id = r.corpus_id WHERE """
+from service.state.corpora import settled
+from service.state.pages import Listing, read_page
+from service.state.store import Record, Store
+from service.state.tables import CARTRIDGES, CORPORA
 
 
 class CartridgeState(StrEnum):
@@ -61,8 +55,8 @@ class CartridgeRecord:
 class CartridgeShelf:
     """Cartridge records. Methods on one cartridge raise CARTRIDGE_NOT_FOUND."""
 
-    def __init__(self, database: Database, limits: Limits | None = None) -> None:
-        self._database = database
+    def __init__(self, store: Store, limits: Limits | None = None) -> None:
+        self._store = store
         self._limits = limits or Limits()
 
     def create(
@@ -80,8 +74,8 @@ class CartridgeShelf:
         Raises MALFORMED_ID, CORPUS_NOT_FOUND, CARTRIDGE_EXISTS.
         """
         ids.parse_id(cartridge_id, "cartridge_id")
-        with self._database.transaction():
-            if not self._database.row("SELECT 1 FROM corpora WHERE id = ?", (corpus_id,)):
+        with self._store.transaction():
+            if not CORPORA.get(self._store, (corpus_id,)):
                 raise fail(
                     "CORPUS_NOT_FOUND",
                     f"there is no corpus {quoted(corpus_id)}; create it first",
@@ -96,20 +90,11 @@ class CartridgeShelf:
                     corpus_id=corpus_id,
                     cartridge_id=cartridge_id,
                 )
-            self._database.execute(
-                "INSERT INTO cartridges (corpus_id, id, state, prefix_tokens, query_offset, "
-                "model_fingerprint, corpus_digest, create_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    corpus_id,
-                    cartridge_id,
-                    CartridgeState.TRAINING,
-                    prefix_tokens,
-                    query_offset,
-                    model_fingerprint,
-                    corpus_digest,
-                    time.time(),
-                ),
-            )
+            made = CartridgeRecord(
+                corpus_id, cartridge_id, CartridgeState.TRAINING, prefix_tokens, query_offset, 0,
+                model_fingerprint, corpus_digest, "", {}, None, self._store.now(),
+            )  # fmt: skip
+            CARTRIDGES.put(self._store, (corpus_id, cartridge_id), asdict(made))
             return self.get(corpus_id, cartridge_id)
 
     def get(self, corpus_id: str, cartridge_id: str) -> CartridgeRecord:
@@ -123,27 +108,28 @@ class CartridgeShelf:
         self, corpus_id: str = "", page_size: int = 0, page_token: str = ""
     ) -> tuple[tuple[CartridgeRecord, ...], str]:
         """A page of cartridges, newest first, of one corpus or of all; the next page's token."""
+        index, prefix = ("of_corpus", (corpus_id,)) if corpus_id else ("by_time", ())
+        parts = (float, str) if corpus_id else (float, str, str)
         listing = Listing(
-            f"cartridges/{corpus_id}",
-            _SELECT + "? IN ('', r.corpus_id)",
-            (corpus_id,),
-            ("r.create_time", "r.corpus_id", "r.id"),
-            descending=True,
+            f"cartridges/{corpus_id}", CARTRIDGES, index, parts, prefix, descending=True
         )
-        with self._database.transaction():
-            settle(self._database, corpus_id or None)
-            rows, token = read_page(self._database, listing, page_size, page_token, self._limits)
-        return tuple(_record(row) for row in rows), token
+        found, token = read_page(self._store, listing, page_size, page_token, self._limits)
+        digests: dict[str, str] = {}
+        for record in found:
+            owner = record["corpus_id"]
+            digests[owner] = digests.get(owner) or self._content_digest(owner)
+        return tuple(_cartridge(one, digests[one["corpus_id"]]) for one in found), token
 
     def newest_ready(self, corpus_id: str, model_fingerprint: str) -> CartridgeRecord | None:
-        """The newest cartridge that fits this model and the corpus as it stands."""
-        found = self._select(
-            corpus_id,
-            "r.corpus_id = ? AND r.model_fingerprint = ? AND r.state = 'READY' "
-            "AND r.corpus_digest = c.content_digest ORDER BY r.create_time DESC, r.id DESC LIMIT 1",
-            (corpus_id, model_fingerprint),
-        )
-        return found[0] if found else None
+        """The newest cartridge that fits the corpus as it stands and this model."""
+        found = CARTRIDGES.find(self._store, "of_corpus", (corpus_id,), descending=True)
+        digest = self._content_digest(corpus_id)
+        for _, record in found:
+            cartridge = _cartridge(record, digest)
+            is_of_model = cartridge.model_fingerprint == model_fingerprint
+            if is_of_model and cartridge.state is CartridgeState.READY:
+                return cartridge
+        return None
 
     def mark_ready(
         self,
@@ -158,63 +144,56 @@ class CartridgeShelf:
         metrics: Mapping[str, float],
     ) -> CartridgeRecord:
         """The cartridge is stored; the values are those of its manifest."""
-        return self._mark(
-            corpus_id,
-            cartridge_id,
-            "state = 'READY', error_json = NULL, prefix_tokens = ?, query_offset = ?, "
-            "size_bytes = ?, corpus_digest = ?, tensor_digest = ?, metrics_json = ?",
-            (
-                prefix_tokens,
-                query_offset,
-                size_bytes,
-                corpus_digest,
-                tensor_digest,
-                json.dumps(dict(metrics)),
-            ),
-        )
+        change = {
+            "state": CartridgeState.READY,
+            "error": None,
+            "prefix_tokens": prefix_tokens,
+            "query_offset": query_offset,
+            "size_bytes": size_bytes,
+            "corpus_digest": corpus_digest,
+            "tensor_digest": tensor_digest,
+            "metrics": dict(metrics),
+        }
+        return self._mark(corpus_id, cartridge_id, change)
 
     def mark_failed(self, corpus_id: str, cartridge_id: str, error: ErrorRecord) -> CartridgeRecord:
         """Training ended without a cartridge, and why."""
-        change = "state = 'FAILED', error_json = ?"
-        return self._mark(corpus_id, cartridge_id, change, (error.to_json(),))
+        change = {"state": CartridgeState.FAILED, "error": asdict(error)}
+        return self._mark(corpus_id, cartridge_id, change)
 
     def delete(self, corpus_id: str, cartridge_id: str) -> CartridgeRecord:
         """Remove the record; what it was."""
-        with self._database.transaction():
+        with self._store.transaction():
             record = self.get(corpus_id, cartridge_id)
-            self._database.execute(
-                "DELETE FROM cartridges WHERE corpus_id = ? AND id = ?", (corpus_id, cartridge_id)
-            )
+            CARTRIDGES.delete(self._store, (corpus_id, cartridge_id))
             return record
 
     def _mark(
-        self, corpus_id: str, cartridge_id: str, change: str, values: tuple[object, ...]
+        self, corpus_id: str, cartridge_id: str, change: Mapping[str, Any]
     ) -> CartridgeRecord:
-        with self._database.transaction():
-            self._database.execute(
-                f"UPDATE cartridges SET {change} WHERE corpus_id = ? AND id = ?",
-                (*values, corpus_id, cartridge_id),
-            )
+        key = (corpus_id, cartridge_id)
+        with self._store.transaction():
+            record = CARTRIDGES.get(self._store, key)
+            if record is None:
+                raise _not_found(corpus_id, cartridge_id)
+            CARTRIDGES.put(self._store, key, {**record, **change})
             return self.get(corpus_id, cartridge_id)
 
     def _find(self, corpus_id: str, cartridge_id: str) -> CartridgeRecord | None:
-        found = self._select(corpus_id, "r.corpus_id = ? AND r.id = ?", (corpus_id, cartridge_id))
-        return found[0] if found else None
+        # The corpus second: what it says is the newer word.
+        record = CARTRIDGES.get(self._store, (corpus_id, cartridge_id))
+        return _cartridge(record, self._content_digest(corpus_id)) if record else None
 
-    def _select(
-        self, corpus_id: str, where: str, values: tuple[object, ...]
-    ) -> tuple[CartridgeRecord, ...]:
-        with self._database.transaction():
-            settle(self._database, corpus_id)
-            return tuple(_record(row) for row in self._database.rows(_SELECT + where, values))
+    def _content_digest(self, corpus_id: str) -> str:
+        corpus = CORPORA.get(self._store, (corpus_id,))
+        return settled(self._store, corpus)["content_digest"] if corpus else ""
 
 
-def _record(row: sqlite3.Row) -> CartridgeRecord:
-    values = dict(row)
-    state = CartridgeState(values.pop("state"))
-    error = ErrorRecord.from_json(values.pop("error_json"))
-    metrics = json.loads(values.pop("metrics_json"))
-    return CartridgeRecord(state=state, error=error, metrics=metrics, **values)
+def _cartridge(record: Record, content_digest: str) -> CartridgeRecord:
+    state = CartridgeState(record["state"])
+    if state is CartridgeState.READY and record["corpus_digest"] != content_digest:
+        state = CartridgeState.STALE
+    return CartridgeRecord(**{**record, "state": state, "error": ErrorRecord.of(record["error"])})
 
 
 def _not_found(corpus_id: str, cartridge_id: str) -> ServiceError:

@@ -6,13 +6,14 @@ import codecs
 import hashlib
 import os
 import re
-import threading
 import time
 from collections.abc import Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import fail
+from service.state.folder_turn import turn_in
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BLOCK_BYTES = 1024 * 1024
@@ -59,7 +60,6 @@ class ContentStore:
 
     def __init__(self, root: Path) -> None:
         self._folder = root / "documents"
-        self._lock = threading.Lock()
 
     def path(self, sha256: str) -> Path:
         """Where the document of that hash is, or would be. Raises ValueError for a non-hash."""
@@ -77,7 +77,7 @@ class ContentStore:
         target = self.path(sha256)
         target.parent.mkdir(parents=True, exist_ok=True)
         _sync(temp_path)
-        with self._lock:
+        with turn_in(self._folder):
             # A fresh time keeps the file from a concurrent `delete_unreferenced`.
             os.utime(temp_path)
             os.replace(temp_path, target)
@@ -109,7 +109,7 @@ class ContentStore:
         for path in self._folder.glob("??/*"):
             if path.name in referenced:
                 continue
-            with self._lock:
+            with turn_in(self._folder), suppress(FileNotFoundError):  # another server deleted it
                 if path.stat().st_mtime <= newest:
                     path.unlink()
                     deleted += 1

@@ -1,10 +1,11 @@
-"""A corpus and its documents as values, and how a corpus looks as a row of the database."""
+"""A corpus and its documents as values, and how a corpus looks as a record of the store."""
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from service.errors import ErrorRecord
 
@@ -58,9 +59,7 @@ class DeletedCorpus:
     digests: tuple[str, ...]
 
 
-def corpus_of(row: sqlite3.Row) -> Corpus:
-    """The corpus that a row of the table holds."""
-    values = dict(row)
-    error = ErrorRecord.from_json(values.pop("error_json"))
-    values["state"] = CorpusState(values["state"])
-    return Corpus(error=error, **values)
+def corpus_of(record: Mapping[str, Any]) -> Corpus:
+    """The corpus that a record holds."""
+    parsed = {"state": CorpusState(record["state"]), "error": ErrorRecord.of(record["error"])}
+    return Corpus(**{**record, **parsed})

@@ -5,6 +5,7 @@ The window records themselves are shared between corpora; a catalog only names t
 
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,7 +73,9 @@ class Catalogs:
         """Stores a catalog whole; older ones stay until `keep_only`, for questions under way."""
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging = path.with_suffix(".staging")
+        staging = path.with_suffix(
+            f".{uuid.uuid4().hex}.staging"
+        )  # two workers may write it at once
         with staging.open("w", encoding="utf-8") as file:
             json.dump(asdict(catalog), file)
             file.flush()
@@ -80,11 +83,13 @@ class Catalogs:
         staging.replace(path)
 
     def keep_only(self, corpus_id: str, catalog: Catalog) -> None:
-        """Drops a corpus' other catalogs, once its record names this one."""
+        """Drops a corpus' earlier catalogs, once its record names this one."""
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
-        for old in path.parent.iterdir():
-            if old.stem != path.stem:
-                old.unlink(missing_ok=True)
+        written = path.stat().st_mtime
+        for other in path.parent.iterdir():
+            # One written later is another worker's, who indexed what the corpus is by now.
+            if other.stem != path.stem and _time_of(other) <= written:
+                other.unlink(missing_ok=True)
 
     def get(self, corpus_id: str, recipe: str, corpus_digest: str) -> Catalog | None:
         """The catalog of a corpus' content under a recipe, or None where it was never made."""
@@ -94,7 +99,18 @@ class Catalogs:
     def all(self) -> Iterator[Catalog]:
         """Every catalog of every corpus."""
         for path in sorted(self.folder.glob("*/*.json")):
-            yield _read(path)
+            try:
+                catalog = _read(path)
+            except FileNotFoundError:  # its corpus was deleted meanwhile
+                continue
+            yield catalog
+
+
+def _time_of(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
 
 
 def _read(path: Path) -> Catalog:

@@ -1,10 +1,9 @@
-"""A job as a value: what it makes, where it is, and how it looks as a row of the database."""
+"""A job as a value: what it makes, where it is, and how it looks as a record of the store."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -30,14 +29,18 @@ class JobState(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether nothing happens to the job any more."""
-        return self not in (JobState.QUEUED, JobState.RUNNING)
+        return self not in UNFINISHED
+
+
+UNFINISHED = frozenset({JobState.QUEUED, JobState.RUNNING})
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job at one moment; `progress` in 0..1, times in seconds since the epoch.
 
-    While a job is unfinished, `error` is what ended its last attempt.
+    While a job is unfinished, `error` is what ended its last attempt. A queued job may be claimed from
+    `ready_time` on, those of one time by `number`. `events` is the number of its last event.
     """
 
     id: str
@@ -60,6 +63,9 @@ class Job:
     start_time: float | None
     end_time: float | None
     heartbeat_time: float | None
+    ready_time: float
+    number: int
+    events: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +78,16 @@ class JobCensus:
     heartbeat_ages: Mapping[JobKind, float]
 
 
-def job_of(row: dict[str, Any]) -> Job:
-    """The job that a row of the table, or a stored snapshot of one, holds."""
-    result = row.pop("result_json")
-    return Job(
-        kind=JobKind(row.pop("kind")),
-        state=JobState(row.pop("state")),
-        request=json.loads(row.pop("request_json")),
-        metrics=json.loads(row.pop("metrics_json")),
-        error=ErrorRecord.from_json(row.pop("error_json")),
-        result=json.loads(result) if result else None,
-        cancel_requested=bool(row.pop("cancel_requested")),
-        **row,
-    )
+def job_of(record: Mapping[str, Any]) -> Job:
+    """The job that a record, or a stored event, holds."""
+    parsed = {
+        "kind": JobKind(record["kind"]),
+        "state": JobState(record["state"]),
+        "error": ErrorRecord.of(record["error"]),
+    }
+    return Job(**{**record, **parsed})
+
+
+def record_of(job: Job) -> dict[str, Any]:
+    """A job as JSON values."""
+    return asdict(job)

@@ -1,4 +1,4 @@
-"""Long work as rows: queued, claimed under a lease, renewed, finished. Knows no kind's meaning.
+"""Long work as records: queued, claimed under a lease, renewed, finished. Knows no kind's meaning.
 
 A claim gives a token that grows with every claim; whoever comes back with an older token has
 lost the job and is refused. Every change writes one event in the same transaction.
@@ -6,131 +6,123 @@ lost the job and is refused. Every change writes one event in the same transacti
 
 from __future__ import annotations
 
-import json
-import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 from service.errors import ErrorRecord, ServiceError, fail, quoted
 from service.limits import Limits
-from service.state.database import Database, Listing, read_page
-from service.state.job import Job, JobCensus, JobKind, JobState, job_of
+from service.state.job import Job, JobCensus, JobKind, JobState, job_of, record_of
+from service.state.pages import Listing, read_page
+from service.state.store import Store
+from service.state.tables import EVENTS, JOBS, next_number, request_key
 
 MAX_ATTEMPTS = 5
 EVENTS_KEPT = 1000
+LEASE_SECONDS = 30.0
+FIRST_PAUSE_SECONDS = 2.0
+LONGEST_PAUSE_SECONDS = 60.0
 
 
 class Jobs:
-    """The job queue in the database; safe for threads and for several connections."""
+    """The job queue in the store; safe for threads and for any number of processes."""
 
     def __init__(
         self,
-        database: Database,
-        lease_seconds: float = 30.0,
+        store: Store,
+        lease_seconds: float = LEASE_SECONDS,
         limits: Limits | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         on_unmade: Callable[[Job], None] | None = None,
     ) -> None:
-        """`on_unmade` hears of each job that fails or is cancelled, in the same transaction."""
-        self._database = database
+        """`clock` is the store's unless given; `on_unmade` hears of each job that fails or is cancelled,
+        in the same transaction.
+        """
+        self._store = store
         self._on_unmade = on_unmade or (lambda job: None)
-        self._lease_seconds = lease_seconds
+        self.lease_seconds = lease_seconds
         self._limits = limits or Limits()
-        self._clock = clock
+        self._clock = clock or store.now
 
     def enqueue(
         self, kind: JobKind, corpus_id: str, target: str, request: Mapping[str, object]
     ) -> Job:
         """Queue a job, or return the unfinished one that asks for the same."""
-        request_json = json.dumps(request, sort_keys=True)
-        with self._database.transaction():
-            same = self._database.row(
-                "SELECT id FROM jobs WHERE state IN ('QUEUED', 'RUNNING') AND NOT cancel_requested "
-                "AND kind = ? AND corpus_id = ? AND target = ? AND request_json = ?",
-                (kind, corpus_id, target, request_json),
-            )
-            if same:
-                return self.get(same["id"])
-            job_id = uuid.uuid4().hex
-            self._database.execute(
-                "INSERT INTO jobs (id, kind, corpus_id, target, request_json, state, create_time) "
-                "VALUES (?, ?, ?, ?, ?, 'QUEUED', ?)",
-                (job_id, kind, corpus_id, target, request_json, self._clock()),
-            )
-            return self._record_event(job_id)
+        asked = request_key(kind, corpus_id, target, dict(request))
+        with self._store.transaction():
+            if same := JOBS.first(self._store, "unfinished", asked):
+                return job_of(same[1])
+            now, number = self._clock(), next_number(self._store, "jobs")
+            job = Job(
+                id=uuid.uuid4().hex, kind=kind, corpus_id=corpus_id, target=target,
+                request=dict(request), state=JobState.QUEUED, progress=0.0, message="", metrics={},
+                error=None, result=None, attempt=0, token=0, worker="", lease_until=None,
+                cancel_requested=False, create_time=now, start_time=None, end_time=None,
+                heartbeat_time=None, ready_time=now, number=number,
+            )  # fmt: skip
+            return self._put(job)
 
     def transaction(self) -> AbstractContextManager[None]:
         """All that is written to the store inside is kept, or none of it."""
-        return self._database.transaction()
+        return self._store.transaction()
 
     def get(self, job_id: str) -> Job:
         """The job as it stands. Raises JOB_NOT_FOUND."""
-        row = self._database.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
-        if row is None:
+        record = JOBS.get(self._store, (job_id,))
+        if record is None:
             raise _not_found(job_id)
-        return job_of(dict(row))
+        return job_of(record)
 
     def list(
         self, page_size: int = 0, page_token: str = "", corpus_id: str = ""
     ) -> tuple[tuple[Job, ...], str]:
         """A page of jobs, newest first, of one corpus or of all, and the next page's token."""
-        listing = Listing(
-            f"jobs/{corpus_id}",
-            "SELECT * FROM jobs WHERE ? IN ('', corpus_id)",
-            (corpus_id,),
-            ("create_time", "id"),
-            descending=True,
-        )
-        rows, token = read_page(self._database, listing, page_size, page_token, self._limits)
-        return tuple(job_of(dict(row)) for row in rows), token
+        index, prefix = ("of_corpus", (corpus_id,)) if corpus_id else ("by_time", ())
+        listing = Listing(f"jobs/{corpus_id}", JOBS, index, (float, str), prefix, descending=True)
+        found, token = read_page(self._store, listing, page_size, page_token, self._limits)
+        return tuple(job_of(record) for record in found), token
 
     def census(self) -> JobCensus:
         """How many jobs there are of each kind and state, and how long the running ones are silent."""
-        rows = self._database.rows(
-            "SELECT kind, state, COUNT(*) AS number, MIN(heartbeat_time) AS oldest FROM jobs "
-            "GROUP BY kind, state"
-        )
+        counts: Counter[tuple[JobKind, JobState]] = Counter()
+        ages: dict[JobKind, float] = {}
         now = self._clock()
-        counts = {(JobKind(row["kind"]), JobState(row["state"])): row["number"] for row in rows}
-        ages = {
-            JobKind(row["kind"]): max(0.0, now - row["oldest"])
-            for row in rows
-            if row["state"] == JobState.RUNNING and row["oldest"] is not None
-        }
+        for _, record in JOBS.each(self._store):
+            job = job_of(record)
+            counts[job.kind, job.state] += 1
+            if job.state is JobState.RUNNING and job.heartbeat_time is not None:
+                ages[job.kind] = max(ages.get(job.kind, 0.0), now - job.heartbeat_time)
         return JobCensus(counts, ages)
 
     def claim(self, worker: str) -> Job | None:
         """Take the next job under a new lease: expired leases first, then the oldest queued."""
-        with self._database.transaction():
-            while True:
-                now = self._clock()
-                row = self._database.row(
-                    "SELECT * FROM jobs WHERE state = 'QUEUED' "
-                    "OR (state = 'RUNNING' AND lease_until <= ?) "
-                    "ORDER BY state = 'QUEUED', COALESCE(lease_until, create_time), rowid LIMIT 1",
-                    (now,),
-                )
-                if row is None:
-                    return None
-                if self._close_unclaimable(job_of(dict(row))):
+        if not self.has_work():  # looked up before it locks others out
+            return None
+        with self._store.transaction():
+            while job := self._next():
+                if self._close_unclaimable(job):
                     continue
-                return self._change(
-                    row["id"],
-                    "state = 'RUNNING', token = token + 1, attempt = attempt + 1, worker = ?, "
-                    "lease_until = ?, heartbeat_time = ?, start_time = COALESCE(start_time, ?)",
-                    (worker, now + self._lease_seconds, now, now),
-                )
+                now = self._clock()
+                return self._put(
+                    replace(
+                        job, state=JobState.RUNNING, token=_token_after(job.token, now),
+                        attempt=job.attempt + 1, worker=worker,
+                        lease_until=now + self.lease_seconds, heartbeat_time=now,
+                        start_time=now if job.start_time is None else job.start_time,
+                    )
+                )  # fmt: skip
+            return None
 
     def has_work(self) -> bool:
         """Whether `claim` would find something."""
-        row = self._database.row(
-            "SELECT 1 FROM jobs WHERE state = 'QUEUED' "
-            "OR (state = 'RUNNING' AND lease_until <= ?) LIMIT 1",
-            (self._clock(),),
-        )
-        return row is not None
+        return self._next() is not None
+
+    def holds(self, job_id: str, token: int) -> bool:
+        """Whether the claim with that token still counts; asked in the transaction that commits."""
+        return self._held(job_id, token) is not None
 
     def renew(
         self,
@@ -144,160 +136,170 @@ class Jobs:
 
         What is None stays as it was.
         """
-        with self._database.transaction():
+        with self._store.transaction():
             before = self._held(job_id, token)
             if before is None:
                 return "lost"
             now = self._clock()
-            self._database.execute(
-                "UPDATE jobs SET lease_until = ?, heartbeat_time = ?, progress = ?, message = ?, "
-                "metrics_json = ? WHERE id = ?",
-                (
-                    now + self._lease_seconds,
-                    now,
-                    before.progress if progress is None else min(max(0.0, progress), 1.0),
-                    before.message if message is None else message,
-                    json.dumps(dict(before.metrics if metrics is None else metrics)),
-                    job_id,
-                ),
-            )
-            after = self.get(job_id)
-            if _report(after) != _report(before):
-                self._record_event(job_id)
+            after = replace(
+                before, lease_until=now + self.lease_seconds, heartbeat_time=now,
+                progress=before.progress if progress is None else min(max(0.0, progress), 1.0),
+                message=before.message if message is None else message,
+                metrics=dict(before.metrics if metrics is None else metrics),
+            )  # fmt: skip
+            self._put(after, is_event=_report(after) != _report(before))
             return "cancel" if after.cancel_requested else "ok"
 
     def finish(self, job_id: str, token: int, result: Mapping[str, object]) -> bool:
         """The job is done; False, and nothing changes, for a stale token."""
-        change = "state = 'SUCCEEDED', progress = 1, result_json = ?, error_json = NULL"
-        return self._end(job_id, token, change, json.dumps(dict(result)))
+        done = {"state": JobState.SUCCEEDED, "progress": 1.0, "result": dict(result), "error": None}
+        return self._end(job_id, token, done)
 
     def fail(self, job_id: str, token: int, error: ErrorRecord, retryable: bool = False) -> bool:
-        """The attempt failed; queued again if retryable and attempts are left. False if stale."""
-        with self._database.transaction():
+        """The attempt failed; if retryable and attempts are left, the job is queued again and may be
+        claimed after a pause that doubles with every attempt. False for a stale token.
+        """
+        with self._store.transaction():
             job = self._held(job_id, token)
             if job is None:
                 return False
             if retryable and job.attempt < MAX_ATTEMPTS and not job.cancel_requested:
-                change = "state = 'QUEUED', worker = '', lease_until = NULL, error_json = ?"
-                self._change(job_id, change, (error.to_json(),))
+                self._queue(job, error=error, ready_time=self._clock() + _pause(job.attempt))
                 return True
-            return self._end(job_id, token, "state = 'FAILED', error_json = ?", error.to_json())
+            return self._end(job_id, token, {"state": JobState.FAILED, "error": error})
 
     def cancelled(self, job_id: str, token: int) -> bool:
         """The worker has stopped because it was asked to. False for a stale token."""
-        change = "state = 'CANCELLED', error_json = ?"
-        return self._end(job_id, token, change, _CANCELLED.to_json())
+        return self._end(job_id, token, {"state": JobState.CANCELLED, "error": _CANCELLED})
+
+    def give_back(self, job_id: str, token: int) -> bool:
+        """The worker stops before the job's end; the attempt does not count. False for a stale token."""
+        with self._store.transaction():
+            job = self._held(job_id, token)
+            if job is None:
+                return False
+            self._release([job], is_counted=False)
+            return True
 
     def cancel(self, job_id: str) -> Job:
         """Ask a job to stop: at once while queued, else at its next renewal; the job then.
 
         A finished job stays as it is. Raises JOB_NOT_FOUND.
         """
-        with self._database.transaction():
+        with self._store.transaction():
             job = self.get(job_id)
             if job.state is JobState.QUEUED:
-                return self._close(job_id, JobState.CANCELLED, _CANCELLED)
+                return self._close(job, JobState.CANCELLED, _CANCELLED)
             if job.state is JobState.RUNNING and not job.cancel_requested:
-                return self._change(job_id, "cancel_requested = 1")
+                return self._put(replace(job, cancel_requested=True))
             return job
 
-    def release_worker(self, worker: str) -> int:
-        """Queue again what a dead worker held; how many. The attempt it died in counts."""
-        return self._release("worker = ?", (worker,), "attempt")
+    def release_worker(self, worker: str, is_counted: bool = True) -> int:
+        """Queue again what a dead worker held; how many. The attempt it died in counts unless told."""
+        with self._store.transaction():
+            mine = [job for job in self._running() if job.worker == worker]
+            return self._release(mine, is_counted)
 
     def release_all(self) -> int:
-        """Queue again what ran when the server stopped; how many. Those attempts do not count."""
-        return self._release("1", (), "MAX(attempt - 1, 0)")
+        """Queue again what ran when the only server stopped; how many. Those attempts do not count."""
+        with self._store.transaction():
+            return self._release(self._running(), is_counted=False)
 
     def events_since(self, job_id: str, after_event_id: int = 0) -> tuple[tuple[int, Job], ...]:
         """The kept changes after an event, oldest first. Raises JOB_NOT_FOUND."""
         self.get(job_id)
-        rows = self._database.rows(
-            "SELECT event_id, snapshot_json FROM job_events WHERE job_id = ? AND event_id > ? "
-            "ORDER BY event_id",
-            (job_id, after_event_id),
-        )
-        return tuple((row["event_id"], job_of(json.loads(row["snapshot_json"]))) for row in rows)
+        found = self._store.range(EVENTS.name, (job_id,), (job_id, after_event_id))
+        return tuple((int(key[-1]), job_of(record)) for key, record in found)
 
     def delete(self, job_id: str) -> None:
         """Forget a finished job and its events. Raises JOB_NOT_FOUND, JOB_NOT_FINISHED."""
-        with self._database.transaction():
+        with self._store.transaction():
             if not self.get(job_id).state.is_final:
                 raise fail(
                     "JOB_NOT_FINISHED",
                     f"the operation '{job_id}' has not ended; cancel it and wait for its end",
                     job_id=job_id,
                 )
-            self._database.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+            for key, _ in EVENTS.each(self._store, (job_id,)):
+                EVENTS.delete(self._store, key)
+            JOBS.delete(self._store, (job_id,))
+
+    def _next(self) -> Job | None:
+        now = self._clock()
+        for index in ("running", "waiting"):
+            found = JOBS.first(self._store, index)
+            if found and float(found[0][0]) <= now:
+                return job_of(found[1])
+        return None
+
+    def _running(self) -> Sequence[Job]:
+        return [job_of(record) for _, record in JOBS.find(self._store, "running")]
 
     def _held(self, job_id: str, token: int) -> Job | None:
-        row = self._database.row(
-            "SELECT * FROM jobs WHERE id = ? AND token = ? AND state = 'RUNNING'", (job_id, token)
-        )
-        return job_of(dict(row)) if row else None
+        record = JOBS.get(self._store, (job_id,))
+        job = job_of(record) if record else None
+        is_held = job is not None and job.token == token and job.state is JobState.RUNNING
+        return job if is_held else None
 
-    def _end(self, job_id: str, token: int, change: str, value: str) -> bool:
-        with self._database.transaction():
-            if self._held(job_id, token) is None:
+    def _end(self, job_id: str, token: int, change: Mapping[str, Any]) -> bool:
+        with self._store.transaction():
+            job = self._held(job_id, token)
+            if job is None:
                 return False
-            ended = f"{change}, worker = '', lease_until = NULL, end_time = ?"
-            self._ended(self._change(job_id, ended, (value, self._clock())))
+            self._ended(replace(job, **change))
             return True
 
-    def _close(self, job_id: str, state: JobState, error: ErrorRecord) -> Job:
-        closed = self._change(
-            job_id,
-            "state = ?, error_json = ?, worker = '', lease_until = NULL, end_time = ?",
-            (state, error.to_json(), self._clock()),
-        )
-        return self._ended(closed)
+    def _close(self, job: Job, state: JobState, error: ErrorRecord) -> Job:
+        return self._ended(replace(job, state=state, error=error))
 
     def _ended(self, job: Job) -> Job:
-        if job.state is not JobState.SUCCEEDED:
-            self._on_unmade(job)
-        return job
+        ended = self._put(replace(job, worker="", lease_until=None, end_time=self._clock()))
+        if ended.state is not JobState.SUCCEEDED:
+            self._on_unmade(ended)
+        return ended
 
     def _close_unclaimable(self, job: Job) -> bool:
         if job.cancel_requested:
-            self._close(job.id, JobState.CANCELLED, _CANCELLED)
+            self._close(job, JobState.CANCELLED, _CANCELLED)
         elif job.attempt >= MAX_ATTEMPTS:
-            self._close(job.id, JobState.FAILED, _poison(job))
+            self._close(job, JobState.FAILED, _poison(job))
         else:
             return False
         return True
 
-    def _release(self, whose: str, values: tuple[object, ...], attempt: str) -> int:
-        with self._database.transaction():
-            held = self._database.rows(
-                f"SELECT id, cancel_requested FROM jobs WHERE state = 'RUNNING' AND {whose}", values
-            )
-            change = f"state = 'QUEUED', worker = '', lease_until = NULL, attempt = {attempt}"
-            for row in held:
-                if row["cancel_requested"]:
-                    self._close(row["id"], JobState.CANCELLED, _CANCELLED)
-                else:
-                    self._change(row["id"], change)
-            return len(held)
+    def _release(self, jobs: Sequence[Job], is_counted: bool) -> int:
+        for job in jobs:
+            if job.cancel_requested:
+                self._close(job, JobState.CANCELLED, _CANCELLED)
+            else:
+                attempt = job.attempt if is_counted else max(job.attempt - 1, 0)
+                self._queue(job, attempt=attempt, ready_time=job.create_time)  # its old place
+        return len(jobs)
 
-    def _change(self, job_id: str, change: str, values: tuple[object, ...] = ()) -> Job:
-        self._database.execute(f"UPDATE jobs SET {change} WHERE id = ?", (*values, job_id))
-        return self._record_event(job_id)
+    def _queue(self, job: Job, **change: Any) -> None:
+        self._put(replace(job, state=JobState.QUEUED, worker="", lease_until=None, **change))
 
-    def _record_event(self, job_id: str) -> Job:
-        row = dict(self._database.rows("SELECT * FROM jobs WHERE id = ?", (job_id,))[0])
-        self._database.execute(
-            "INSERT INTO job_events (job_id, snapshot_json, time) VALUES (?, ?, ?)",
-            (job_id, json.dumps(row), self._clock()),
-        )
-        self._database.execute(
-            "DELETE FROM job_events WHERE job_id = ? AND event_id <= (SELECT event_id FROM "
-            "job_events WHERE job_id = ? ORDER BY event_id DESC LIMIT 1 OFFSET ?)",
-            (job_id, job_id, EVENTS_KEPT),
-        )
-        return job_of(row)
+    def _put(self, job: Job, is_event: bool = True) -> Job:
+        with self._store.transaction():
+            job = replace(job, events=job.events + is_event)
+            record = record_of(job)
+            JOBS.put(self._store, (job.id,), record)
+            if is_event:
+                EVENTS.put(self._store, (job.id, job.events), record)
+                EVENTS.delete(self._store, (job.id, job.events - EVENTS_KEPT))
+            return job
 
 
 _CANCELLED = fail("JOB_CANCELLED", "the operation was cancelled; start it again if needed").record
+
+
+def _token_after(token: int, now: float) -> int:
+    """Grows also where the store came back from a crash without the last claims."""
+    return max(token + 1, int(now * 1000))
+
+
+def _pause(attempt: int) -> float:
+    return float(min(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1), LONGEST_PAUSE_SECONDS))
 
 
 def _poison(job: Job) -> ErrorRecord:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 from service.errors import fail, quoted
-from service.state.database import Database
+from service.state.store import Store
+from service.state.tables import CORPORA, OUTCOMES, VERDICTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,68 +32,57 @@ class Outcome:
 class OutcomesLog:
     """Outcomes by id; the oldest are forgotten."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def add(self, outcome: Outcome) -> None:
         """Keeps an outcome. One of a corpus that is gone meanwhile is dropped."""
-        self._database.execute(
-            "INSERT INTO outcomes (id, corpus_id, kind, route, reason, quality, propensity, "
-            "options_json, seconds, prompt_tokens, create_time) "
-            "SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE EXISTS "
-            "(SELECT 1 FROM corpora WHERE id = ?)",
-            (
-                outcome.id, outcome.corpus_id, outcome.kind, outcome.route, outcome.reason,
-                outcome.quality, outcome.propensity, json.dumps(list(outcome.options)),
-                outcome.seconds, outcome.prompt_tokens, time.time(), outcome.corpus_id,
-            ),
-        )  # fmt: skip
+        with self._store.transaction():
+            if CORPORA.get(self._store, (outcome.corpus_id,)):
+                record = asdict(outcome) | {"create_time": self._store.now()}
+                OUTCOMES.put(self._store, (outcome.corpus_id, outcome.id), record)
 
     def judge(self, corpus_id: str, outcome_id: str, is_good: bool) -> tuple[int, int]:
         """Keeps a caller's verdict; how many of the same kind and route are right and wrong now.
 
         Raises DECISION_NOT_FOUND.
         """
-        with self._database.transaction():
-            changed = self._database.execute(
-                "UPDATE outcomes SET verdict = ? WHERE id = ? AND corpus_id = ?",
-                (int(is_good), outcome_id, corpus_id),
-            )
-            row = self._database.row("SELECT kind, route FROM outcomes WHERE id = ?", (outcome_id,))
-            if not changed or row is None:
+        key = (corpus_id, outcome_id)
+        with self._store.transaction():
+            outcome = OUTCOMES.get(self._store, key)
+            if outcome is None:
                 raise fail(
                     "DECISION_NOT_FOUND",
                     f"decision_id: there is no answer {quoted(outcome_id)} of the corpus "
                     f"{quoted(corpus_id)}; give the decision_id of an answer of the last days",
                     field="decision_id",
                 )
-            return self.verdicts(corpus_id, row["kind"]).get(row["route"], (0, 0))
+            counted = (corpus_id, outcome["kind"], outcome["route"])
+            counts = VERDICTS.get(self._store, counted) or {"good": 0, "bad": 0}
+            if outcome["is_good"] is not None:
+                counts[_name(outcome["is_good"])] -= 1
+            counts[_name(is_good)] += 1
+            VERDICTS.put(self._store, counted, counts)
+            OUTCOMES.put(self._store, key, outcome | {"is_good": is_good})
+            return counts["good"], counts["bad"]
 
     def verdicts(self, corpus_id: str, kind: str) -> dict[str, tuple[int, int]]:
         """Answers of one kind that callers called right and wrong, by route."""
-        rows = self._database.rows(
-            "SELECT route, SUM(verdict) AS good, COUNT(*) AS judged FROM outcomes "
-            "WHERE corpus_id = ? AND kind = ? AND verdict IS NOT NULL GROUP BY route",
-            (corpus_id, kind),
-        )
-        return {row["route"]: (row["good"], row["judged"] - row["good"]) for row in rows}
+        found = self._store.range(VERDICTS.name, (corpus_id, kind))
+        return {str(key[-1]): (counts["good"], counts["bad"]) for key, counts in found}
 
     def judged(self) -> list[Outcome]:
         """All that callers judged, oldest first."""
-        rows = self._database.rows(
-            "SELECT * FROM outcomes WHERE verdict IS NOT NULL ORDER BY create_time, id"
-        )
+        names = {field.name for field in fields(Outcome)}
         return [
-            Outcome(
-                row["id"], row["corpus_id"], row["kind"], row["route"], row["reason"],
-                row["quality"], json.loads(row["options_json"]), row["seconds"],
-                row["prompt_tokens"], row["propensity"], bool(row["verdict"]),
-            )
-            for row in rows
-        ]  # fmt: skip
+            Outcome(**{name: value for name, value in record.items() if name in names})
+            for _, record in OUTCOMES.find(self._store, "judged")
+        ]
 
     def forget(self, before: float) -> int:
         """Drops what is older than that time and was not judged; how many."""
-        return self._database.execute(
-            "DELETE FROM outcomes WHERE create_time < ? AND verdict IS NULL", (before,)
-        )
+        return OUTCOMES.delete_until(self._store, "unjudged", before)
+
+
+def _name(is_good: bool) -> str:
+    return "good" if is_good else "bad"

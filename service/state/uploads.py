@@ -1,7 +1,7 @@
 """Documents on their way in: chunks that survive a crash, and the checks before a text is kept.
 
 Partial bytes lie in `folder`/<corpus>/<request id>/<sha256 of the document id>.part. The size of
-that file is the committed size; the database only says that an upload was begun or finished.
+that file is the committed size; the store only says that an upload was begun or finished.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import threading
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import google_crc32c
@@ -20,9 +19,9 @@ from service.errors import ServiceError, fail, quoted
 from service.limits import Limits
 from service.state.content import ContentStore, TextFacts, examine
 from service.state.corpora import Corpora
-from service.state.database import Database
-
-_KEY = "corpus_id = ? AND request_id = ? AND document_id = ?"
+from service.state.folder_turn import turn_in
+from service.state.store import Store
+from service.state.tables import UPLOADS
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +49,17 @@ class Uploads:
 
     def __init__(
         self,
-        database: Database,
+        store: Store,
         content: ContentStore,
         corpora: Corpora,
         limits: Limits,
         folder: Path,
     ) -> None:
-        self._database = database
+        self._store = store
         self._content = content
         self._corpora = corpora
         self._limits = limits
         self._folder = folder
-        self._locks = tuple(threading.Lock() for _ in range(64))
 
     def write(
         self,
@@ -83,11 +81,12 @@ class Uploads:
         """
         upload = self._parse(corpus_id, request_id, document_id)
         self._check_chunk(offset, data, crc32c)
-        with self._locks[hash(upload) % len(self._locks)]:
+        self._corpora.require(corpus_id)  # before there is a folder for it
+        part = self._part(upload)
+        with turn_in(part.parent):  # another server may be sent the same
             row = self._begin(upload)
             if row.finished:
                 return self._repeat(row, offset, data)
-            part = self._part(upload)
             committed = self._append(upload.document_id, part, offset, data)
             if finish and offset + len(data) == committed:
                 self._finish(upload, part, sha256.lower())
@@ -96,16 +95,12 @@ class Uploads:
     def status(self, corpus_id: str, request_id: str) -> tuple[UploadStatus, ...]:
         """The documents begun under a request id, by document id. Raises CORPUS_NOT_FOUND."""
         self._corpora.require(corpus_id)
-        rows = self._database.rows(
-            "SELECT * FROM uploads WHERE corpus_id = ? AND request_id = ? ORDER BY document_id",
-            (corpus_id, ids.parse_request_id(request_id)),
-        )
+        prefix = (corpus_id, ids.parse_request_id(request_id))
         found = []
-        for row in rows:
+        for _, row in UPLOADS.each(self._store, prefix):
             part = self._part(_Upload(corpus_id, row["request_id"], row["document_id"]))
-            done = bool(row["finished"])
-            size = row["committed_bytes"] if done else _size(part)
-            found.append(UploadStatus(row["document_id"], size, done))
+            size = row["committed_bytes"] if row["finished"] else _size(part)
+            found.append(UploadStatus(row["document_id"], size, row["finished"]))
         return tuple(found)
 
     def forget(self, corpus_id: str) -> None:
@@ -150,20 +145,19 @@ class Uploads:
             )
 
     def _begin(self, upload: _Upload) -> UploadStatus:
-        with self._database.transaction():
-            row = self._database.row(f"SELECT * FROM uploads WHERE {_KEY}", upload.key)
-            if row:
-                return UploadStatus(
-                    upload.document_id, row["committed_bytes"], bool(row["finished"])
-                )
+        row = UPLOADS.get(self._store, upload.key)
+        if row:
+            return UploadStatus(upload.document_id, row["committed_bytes"], row["finished"])
+        with self._store.transaction():
             self._corpora.require(upload.corpus_id)
-            # Bytes without a row are those of a corpus of this name that was deleted.
+            # Bytes without a record are those of a corpus of this name that was deleted.
             self._part(upload).unlink(missing_ok=True)
-            self._database.execute(
-                "INSERT INTO uploads (corpus_id, request_id, document_id) VALUES (?, ?, ?)",
-                upload.key,
-            )
+            self._put(upload, 0, False)
             return UploadStatus(upload.document_id, 0, False)
+
+    def _put(self, upload: _Upload, committed_bytes: int, finished: bool) -> None:
+        state = {"committed_bytes": committed_bytes, "finished": finished}
+        UPLOADS.put(self._store, upload.key, asdict(upload) | state)
 
     def _repeat(self, done: UploadStatus, offset: int, data: bytes) -> int:
         if offset + len(data) > done.committed_bytes:
@@ -202,12 +196,9 @@ class Uploads:
         except ServiceError:
             part.unlink(missing_ok=True)
             raise
-        with self._database.transaction():
+        with self._store.transaction():
             self._corpora.add_document(upload.corpus_id, upload.document_id, facts)
-            self._database.execute(
-                f"UPDATE uploads SET finished = 1, committed_bytes = ? WHERE {_KEY}",
-                (facts.byte_count, *upload.key),
-            )
+            self._put(upload, facts.byte_count, True)
             # Inside the transaction, so that a record without its text is never committed.
             self._content.put_file(part, facts)
 
@@ -246,7 +237,6 @@ def _read(part: Path, offset: int, count: int) -> bytes:
 
 
 def _write(part: Path, data: bytes) -> None:
-    part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("ab") as file:
         file.write(data)
         file.flush()

@@ -30,10 +30,10 @@ from service.routing.quality import shipped
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore, examine
 from service.state.corpora import Corpora
-from service.state.database import Database
 from service.state.index_catalog import Catalog, Catalogs
 from service.state.kept_timings import KeptTimings
 from service.state.outcomes_log import OutcomesLog
+from service.state.sqlite_store import SqliteStore
 from service.text_answering import TextAnswerer
 from service.timings import Timings
 
@@ -107,8 +107,8 @@ class Room:
 def build(folder: Path, model: LanguageModel, embedder: Embedder, **changes: Any) -> Room:
     config = replace(ServiceConfig(folder), **changes)
     layout = Layout(folder)
-    database, content = Database(layout.database), ContentStore(folder)
-    corpora, shelf = Corpora(database, content), CartridgeShelf(database)
+    store, content = SqliteStore(layout.database), ContentStore(folder)
+    corpora, shelf = Corpora(store, content), CartridgeShelf(store)
     heads = retrieval_heads(model)
     reader = WindowReader(model, embedder, heads)
     windows, catalogs = WindowShelf(layout.windows, reader.recipe), Catalogs(layout.catalogs)
@@ -118,8 +118,8 @@ def build(folder: Path, model: LanguageModel, embedder: Embedder, **changes: Any
     thread = ModelThread(model)
     room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
     admission = Admission(config.limits.max_queue)
-    timings = Timings(KeptTimings(database), model.fingerprint, "cpu")
-    router = Router(config.policy, shipped(), timings, OutcomesLog(database))
+    timings = Timings(KeptTimings(store), model.fingerprint, "cpu")
+    router = Router(config.policy, shipped(), timings, OutcomesLog(store))
     answerer = MemoryAnswerer(
         config, corpora, shelf, library, routes, thread, room, admission, router
     )

@@ -1,12 +1,16 @@
 """What the service's tests share: a saved tiny model, and a server for those that leave it alive."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from process_room import Server, serving
+from redis_room import RedisServer, serving_redis
 
 from engine.model import LanguageModel
+from service.state.redis_store import RedisStore
+from service.state.sqlite_store import SqliteStore
+from service.state.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +42,38 @@ def trained(server: Server, sources: dict[str, str]) -> str:
     server.succeed(server.register("trained", sources))
     server.succeed(server.train("trained", 2))
     return "trained"
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The redis-server of all tests that leave it alive."""
+    with serving_redis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def fresh_redis(shared_redis: RedisServer) -> RedisServer:
+    """The same, emptied."""
+    shared_redis.client.flushall()
+    return shared_redis
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def open_state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """Opens one and the same state again and again, as several processes would."""
+    opened: list[Store] = []
+    url = request.getfixturevalue("fresh_redis").url if request.param == "redis" else ""
+
+    def open_one() -> Store:
+        opened.append(RedisStore(url) if url else SqliteStore(tmp_path / "state.sqlite3"))
+        return opened[-1]
+
+    yield open_one
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_state: Callable[[], Store]) -> Store:
+    """An empty store, once of each kind."""
+    return open_state()

@@ -48,11 +48,12 @@ from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf, Cartr
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import DeletedCorpus
-from service.state.database import Database
 from service.state.jobs import Jobs
 from service.state.outcomes import tell_unmade
 from service.state.outcomes_log import OutcomesLog
 from service.state.requests import Requests
+from service.state.sqlite_store import SqliteStore
+from service.state.store import Store
 from service.state.uploads import Uploads
 from service.text_answering import TextEvent, TextQuestion
 
@@ -244,17 +245,17 @@ def chunk(
 
 
 @asynccontextmanager
-async def open_room(folder: Path) -> AsyncIterator[GrpcRoom]:
-    database, content = Database(folder / "state.sqlite3"), ContentStore(folder)
-    corpora, shelf = Corpora(database, content, LIMITS), CartridgeShelf(database, LIMITS)
+async def open_room(folder: Path, store: Store | None = None) -> AsyncIterator[GrpcRoom]:
+    store, content = store or SqliteStore(folder / "state.sqlite3"), ContentStore(folder)
+    corpora, shelf = Corpora(store, content, LIMITS), CartridgeShelf(store, LIMITS)
     answerer, text_answerer, notes = FixedAnswerer(), FixedTextAnswerer(), Notes()
     backend = Backend(
         corpora=corpora,
-        uploads=Uploads(database, content, corpora, LIMITS, folder / "uploads"),
-        jobs=Jobs(database, limits=LIMITS, on_unmade=tell_unmade(corpora, shelf)),
+        uploads=Uploads(store, content, corpora, LIMITS, folder / "uploads"),
+        jobs=Jobs(store, limits=LIMITS, on_unmade=tell_unmade(corpora, shelf)),
         shelf=shelf,
-        requests=Requests(database),
-        outcomes=OutcomesLog(database),
+        requests=Requests(store),
+        outcomes=OutcomesLog(store),
         limits=LIMITS,
         answerer=answerer,
         text_answerer=text_answerer,
@@ -281,7 +282,7 @@ async def open_room(folder: Path) -> AsyncIterator[GrpcRoom]:
             operations_pb2_grpc.OperationsStub(channel),
         )
     await server.stop()
-    database.close()
+    store.close()
 
 
 @dataclass(frozen=True)

@@ -213,13 +213,18 @@ def metadata(operation: Any) -> job_pb2.JobMetadata:
 
 @contextmanager
 def serving(
-    data: Path, model: Path, instant_tokens: int = 0, more: Sequence[str] = ()
+    data: Path,
+    model: Path,
+    instant_tokens: int = 0,
+    state: str = "",
+    name: str = "server",
+    more: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """A server, ended hard at the end unless it has ended before."""
+    """A server, ended hard at the end unless it has ended before; `name` is its own in the folder."""
     data.mkdir(parents=True, exist_ok=True)
-    output = data.with_suffix(".out")
+    output = data.with_suffix(f".{name}.out")
     flags = ["--data", data, "--listen", "127.0.0.1:0", "--model", model, "--threads", "1"]
-    flags += ["--instant-tokens", instant_tokens, *more]
+    flags += ["--instant-tokens", instant_tokens, "--state", state, *more]
     with output.open("wb") as file:
         process = subprocess.Popen(
             [*COMMAND, "serve", *map(str, flags)], env=ENVIRONMENT, stdout=file, stderr=file
@@ -238,6 +243,50 @@ def serving(
                 job_pb2_grpc.JobServiceStub(channel), query_pb2_grpc.QueryServiceStub(channel),
                 operations_pb2_grpc.OperationsStub(channel),
             )  # fmt: skip
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+@dataclass
+class WorkerProcess:
+    """A worker of its own, by the command `longmemory worker`."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    @property
+    def log(self) -> str:
+        return self.output.read_text()
+
+    @property
+    def name(self) -> str:
+        """Its name in the jobs that it claims."""
+        return until(lambda: re.search(r"waiting for jobs.*(worker-\w+)", self.log), "a worker")[1]
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Inside, it is there and does nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def working(data: Path, model: Path, state: str, name: str, *more: str) -> Iterator[WorkerProcess]:
+    """A worker, ended hard at the end unless it has ended before."""
+    data.mkdir(parents=True, exist_ok=True)
+    output = data.with_suffix(f".{name}.out")
+    flags = ["--data", data, "--state", state, "--model", model, "--threads", "1", *more]
+    flags += ["--instant-tokens", 0]
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [*COMMAND, "worker", *map(str, flags)], env=ENVIRONMENT, stdout=file, stderr=file
+        )
+    try:
+        yield WorkerProcess(process, output)
     finally:
         process.kill()
         process.wait(30)

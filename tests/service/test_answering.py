@@ -53,7 +53,7 @@ def make_room(
     yield make
     for room in rooms:
         room.thread.close()
-        room.corpora._database.close()
+        room.corpora._store.close()
 
 
 def fill(room: Room, handbook: str) -> Room:

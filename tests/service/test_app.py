@@ -11,9 +11,10 @@ from service.config import Layout, ServiceConfig
 from service.state.content import ContentStore, examine
 from service.state.corpora import Corpora
 from service.state.corpus import CorpusState
-from service.state.database import Database
 from service.state.index_catalog import Catalog, Catalogs
 from service.state.requests import Requests
+from service.state.sqlite_store import SqliteStore
+from service.state.tables import REQUESTS
 
 OLD, NEW = (f"00000000-0000-4000-8000-00000000000{number}" for number in "12")
 
@@ -32,13 +33,15 @@ def layout(tmp_path: Path) -> Layout:
 def test_answers_older_than_a_day_are_forgotten_at_the_start(
     start: Callable[[], Service], layout: Layout
 ) -> None:
-    database = Database(layout.database)
-    requests = Requests(database)
+    store = SqliteStore(layout.database)
+    requests = Requests(store)
     for request_id in (OLD, NEW):
         requests.once("Query", request_id, b"?", lambda: b"first")
     long_ago = time.time() - 25 * 3600
-    database.execute("UPDATE requests SET create_time = ? WHERE request_id = ?", (long_ago, OLD))
-    database.close()
+    answered = REQUESTS.get(store, ("Query", OLD))
+    assert answered is not None
+    REQUESTS.put(store, ("Query", OLD), answered | {"create_time": long_ago})
+    store.close()
     service = start()
     again = service.backend.requests
     assert again.once("Query", NEW, b"?", lambda: b"second") == b"first"
@@ -49,8 +52,8 @@ def test_answers_older_than_a_day_are_forgotten_at_the_start(
 def test_a_corpus_that_another_model_indexed_can_be_indexed_again(
     start: Callable[[], Service], layout: Layout
 ) -> None:
-    database, content = Database(layout.database), ContentStore(layout.data)
-    corpora, catalogs = Corpora(database, content), Catalogs(layout.catalogs)
+    store, content = SqliteStore(layout.database), ContentStore(layout.data)
+    corpora, catalogs = Corpora(store, content), Catalogs(layout.catalogs)
     for corpus_id in ("mine", "busy"):
         corpora.create(corpus_id)
         path = layout.data / "incoming"
@@ -61,7 +64,7 @@ def test_a_corpus_that_another_model_indexed_can_be_indexed_again(
         catalogs.put(corpus_id, Catalog(digest, "0123456789abcdef", 1, 1, ()))
         corpora.mark_ready(corpus_id, digest, 1, 1)
     corpora.mark_indexing("busy")
-    database.close()
+    store.close()
     service = start()
     found = {corpus.id: corpus for corpus in service.backend.corpora.list()[0]}
     assert found["mine"].state is CorpusState.OPEN

@@ -1,7 +1,6 @@
 """A cartridge is served only for the model and the corpus content it was trained on."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,19 +9,12 @@ from service.errors import ServiceError, fail
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf, CartridgeState
 from service.state.content import ContentStore, TextFacts
 from service.state.corpora import Corpora
-from service.state.database import Database
+from service.state.store import Store
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path / "state.sqlite3")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def corpora(database: Database, tmp_path: Path) -> Corpora:
-    corpora = Corpora(database, ContentStore(tmp_path))
+def corpora(store: Store, tmp_path: Path) -> Corpora:
+    corpora = Corpora(store, ContentStore(tmp_path))
     for corpus_id in ("books", "films"):
         corpora.create(corpus_id)
         add(corpora, corpus_id, "a", "one")
@@ -30,8 +22,8 @@ def corpora(database: Database, tmp_path: Path) -> Corpora:
 
 
 @pytest.fixture
-def shelf(database: Database, corpora: Corpora) -> CartridgeShelf:
-    return CartridgeShelf(database)
+def shelf(store: Store, corpora: Corpora) -> CartridgeShelf:
+    return CartridgeShelf(store)
 
 
 def add(corpora: Corpora, corpus_id: str, document_id: str, text: str) -> None:

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = "127.0.0.1:1"
 COMMANDS = [
     ["serve"],
+    ["worker"],
     ["setup"],
     ["ask"],
     ["doctor"],
@@ -143,3 +144,25 @@ def test_a_job_that_was_cancelled_is_not_called_failed() -> None:
     error = ErrorReport("CANCELLED", "JOB_CANCELLED", "cancelled")
     job = JobSnapshot("operations/a", "index", "", "", "done", 0.3, "", 1, {}, True, error)
     assert job_state(job) == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["worker", "--lease", "0.1"], "lease"),
+        (["worker", "--state", "http://127.0.0.1"], "state"),
+        (["worker", "--state", "redis://:word@127.0.0.1:1/0"], "STATE_UNAVAILABLE"),
+        (["serve", "--state", "redis://:word@127.0.0.1:1/0"], "STATE_UNAVAILABLE"),
+        (["serve", "--state", "memory"], "state"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_a_state_that_cannot_be_used_is_said_so_at_once(
+    flags: list[str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.state.redis_store.ANSWER_SECONDS", 0.2)
+    told = CliRunner().invoke(app, [*flags, "--data", str(tmp_path / "data")])
+    assert told.exit_code == 1
+    assert named in told.output
+    assert "word" not in told.output
+    assert "Traceback" not in told.output

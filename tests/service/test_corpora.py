@@ -1,7 +1,6 @@
 """A corpus is what its documents are: digest, etag and state follow from them."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,12 @@ from service.limits import Limits
 from service.state.content import ContentStore, TextFacts
 from service.state.corpora import Corpora
 from service.state.corpus import CorpusState
-from service.state.database import Database
+from service.state.store import Store
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path / "state.sqlite3")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def corpora(database: Database, tmp_path: Path) -> Corpora:
-    return Corpora(database, ContentStore(tmp_path), Limits(max_documents=4))
+def corpora(store: Store, tmp_path: Path) -> Corpora:
+    return Corpora(store, ContentStore(tmp_path), Limits(max_documents=4))
 
 
 def facts(text: str) -> TextFacts:
@@ -149,6 +141,28 @@ def test_a_document_that_arrives_during_indexing_leaves_the_corpus_open(corpora:
     assert (ready.token_count, ready.sentence_count) == (12, 3)
 
 
+def test_an_index_of_earlier_content_does_not_replace_that_of_the_content(corpora: Corpora) -> None:
+    corpora.create("books")
+    corpora.add_document("books", "a", facts("one"))
+    early = corpora.mark_indexing("books").content_digest
+    corpora.add_document("books", "b", facts("two"))
+    late = corpora.mark_indexing("books").content_digest
+    corpora.mark_ready("books", late, 24, 6)
+    corpora.mark_indexing("books")  # by the worker that still reads the earlier content
+    after = corpora.mark_ready("books", early, 12, 3)
+    assert (after.state, after.indexed_digest, after.token_count) == (CorpusState.READY, late, 24)
+
+
+def test_only_the_index_that_is_meant_is_taken_back(corpora: Corpora) -> None:
+    corpora.create("books")
+    corpora.add_document("books", "a", facts("one"))
+    index(corpora, "books")
+    ready = corpora.get("books")
+    assert corpora.mark_unindexed("books", "another") == ready
+    taken = corpora.mark_unindexed("books", ready.indexed_digest)
+    assert (taken.state, taken.indexed_digest) == (CorpusState.OPEN, None)
+
+
 def test_an_empty_corpus_is_not_indexed(corpora: Corpora) -> None:
     corpora.create("books")
     with pytest.raises(ServiceError) as caught:
@@ -222,9 +236,9 @@ def test_a_corpus_that_changed_is_not_deleted_by_an_old_etag(corpora: Corpora) -
     assert corpora.create("books").etag != etag
 
 
-def test_a_corpus_takes_no_more_than_its_limits(database: Database, tmp_path: Path) -> None:
+def test_a_corpus_takes_no_more_than_its_limits(store: Store, tmp_path: Path) -> None:
     limits = Limits(max_documents=2, max_corpus_bytes=10, max_document_bytes=10, max_chunk_bytes=10)
-    corpora = Corpora(database, ContentStore(tmp_path), limits)
+    corpora = Corpora(store, ContentStore(tmp_path), limits)
     corpora.create("books")
     corpora.add_document("books", "a", facts("12345678"))
     with pytest.raises(ServiceError, match="11 bytes") as caught:

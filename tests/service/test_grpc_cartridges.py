@@ -201,7 +201,7 @@ async def test_training_that_cannot_be_queued_leaves_no_record(
     def full(*args: object) -> None:
         raise OSError("no room")
 
-    monkeypatch.setattr(room.backend.jobs, "_record_event", full)
+    monkeypatch.setattr(room.backend.jobs, "_put", full)
     assert (await refused(train(room))).code == "INTERNAL"
     assert (await refused(get(room))).reason == "CARTRIDGE_NOT_FOUND"
 

@@ -13,11 +13,12 @@ from longmemory.v1 import corpus_pb2, job_pb2
 
 from service.errors import fail
 from service.state.job import Job, JobKind
+from service.state.store import Store
 
 
 @pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[GrpcRoom]:
-    async with open_room(tmp_path) as opened:
+async def room(store: Store, tmp_path: Path) -> AsyncIterator[GrpcRoom]:
+    async with open_room(tmp_path, store) as opened:
         await opened.filled()
         yield opened
 
@@ -86,7 +87,10 @@ async def test_a_new_watch_starts_with_the_job_as_it_is(room: GrpcRoom) -> None:
     assert metadata.phase == job_pb2.JobMetadata.PHASE_CANCELLING
 
 
-async def test_a_failure_is_a_warning_until_it_is_the_end(room: GrpcRoom) -> None:
+async def test_a_failure_is_a_warning_until_it_is_the_end(
+    room: GrpcRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.state.jobs.FIRST_PAUSE_SECONDS", 0.0)
     name = queued(room)
     job, metadata = claimed(room), job_pb2.JobMetadata()
     error = fail("DOCUMENT_DAMAGED", "the text is damaged").record

@@ -1,16 +1,16 @@
 """A job has one holder at a time, outlives its workers, and every change is an event."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from service.errors import Code, ServiceError, fail
-from service.state.database import Database
 from service.state.job import Job, JobKind, JobState
 from service.state.jobs import EVENTS_KEPT, MAX_ATTEMPTS, Jobs
+from service.state.store import Store
+from service.state.tables import JOBS
 
 ERROR = fail("INTERNAL", "the model ran out of memory", step=7).record
 
@@ -29,10 +29,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def jobs(tmp_path: Path, clock: Clock) -> Iterator[Jobs]:
-    database = Database(tmp_path / "state.sqlite3")
-    yield Jobs(database, lease_seconds=30, clock=clock)
-    database.close()
+def jobs(store: Store, clock: Clock) -> Jobs:
+    return Jobs(store, lease_seconds=30, clock=clock)
 
 
 def enqueue(jobs: Jobs, target: str = "books") -> Job:
@@ -65,13 +63,14 @@ def test_the_oldest_job_is_claimed_first_and_only_once(jobs: Jobs) -> None:
     assert [claim(jobs, "w1").id, claim(jobs, "w2").id] == [first.id, second.id]
     assert jobs.claim("w3") is None
     held = jobs.get(first.id)
-    assert (held.state, held.worker, held.token, held.attempt) == (JobState.RUNNING, "w1", 1, 1)
+    assert (held.state, held.worker, held.attempt) == (JobState.RUNNING, "w1", 1)
     assert held.lease_until == 1030
 
 
-def test_many_claimers_on_two_connections_never_share_a_job(tmp_path: Path) -> None:
-    databases = [Database(tmp_path / "state.sqlite3") for _ in range(2)]
-    connections = [Jobs(database) for database in databases]
+def test_many_claimers_on_two_connections_never_share_a_job(
+    open_state: Callable[[], Store],
+) -> None:
+    connections = [Jobs(open_state()) for _ in range(2)]
     for number in range(40):
         enqueue(connections[0], f"target-{number}")
     taken: list[str] = []
@@ -86,17 +85,16 @@ def test_many_claimers_on_two_connections_never_share_a_job(tmp_path: Path) -> N
     for thread in threads:
         thread.join()
     assert len(taken) == len(set(taken)) == 40
-    for database in databases:
-        database.close()
 
 
 def test_an_expired_lease_is_taken_over_before_the_queue(jobs: Jobs, clock: Clock) -> None:
     lost = enqueue(jobs, "lost")
-    claim(jobs, "dead")
+    dead = claim(jobs, "dead")
     enqueue(jobs, "waiting")
     clock.now += 31
     job = claim(jobs, "w2")
-    assert (job.id, job.token, job.attempt, job.worker) == (lost.id, 2, 2, "w2")
+    assert (job.id, job.attempt, job.worker) == (lost.id, 2, "w2")
+    assert job.token > dead.token
 
 
 def test_a_renewed_lease_is_not_taken_over(jobs: Jobs, clock: Clock) -> None:
@@ -167,12 +165,22 @@ def test_only_the_last_events_are_kept(jobs: Jobs) -> None:
     assert events[-1][1].message == f"step {EVENTS_KEPT + 4}"
 
 
-def test_a_retryable_failure_is_tried_again_until_the_attempts_are_spent(jobs: Jobs) -> None:
+def test_a_retryable_failure_is_tried_again_after_growing_pauses_until_the_attempts_are_spent(
+    jobs: Jobs, clock: Clock
+) -> None:
     enqueue(jobs)
+    pauses = []
     for attempt in range(1, MAX_ATTEMPTS + 1):
         job = claim(jobs)
         assert job.attempt == attempt
         assert jobs.fail(job.id, job.token, ERROR, retryable=True)
+        if attempt < MAX_ATTEMPTS:
+            again = jobs.get(job.id)
+            assert (again.state, again.error) == (JobState.QUEUED, ERROR)
+            assert not jobs.has_work()
+            pauses.append(again.ready_time - clock.now)
+            clock.now = again.ready_time
+    assert pauses == [2, 4, 8, 16]
     failed = jobs.get(job.id)
     assert (failed.state, failed.error) == (JobState.FAILED, ERROR)
     assert jobs.claim("w1") is None
@@ -256,15 +264,66 @@ def test_a_cancelled_job_does_not_come_back_when_its_worker_dies(
     assert jobs.get(job.id).state is JobState.CANCELLED
 
 
-def test_jobs_survive_a_restart_with_their_events(tmp_path: Path) -> None:
-    database = Database(tmp_path / "state.sqlite3")
-    job = claim_new(Jobs(database))
-    events = Jobs(database).events_since(job.id)
-    database.close()
-    reopened = Database(tmp_path / "state.sqlite3")
-    assert Jobs(reopened).get(job.id) == job
-    assert Jobs(reopened).events_since(job.id) == events
-    reopened.close()
+def test_jobs_survive_a_restart_with_their_events(open_state: Callable[[], Store]) -> None:
+    first = open_state()
+    job = claim_new(Jobs(first))
+    events = Jobs(first).events_since(job.id)
+    first.close()
+    reopened = Jobs(open_state())
+    assert reopened.get(job.id) == job
+    assert reopened.events_since(job.id) == events
+
+
+def test_a_retried_job_lets_newer_ones_pass(jobs: Jobs, clock: Clock) -> None:
+    failing, newer = enqueue(jobs, "failing"), enqueue(jobs, "newer")
+    job = claim(jobs)
+    jobs.fail(job.id, job.token, ERROR, retryable=True)
+    assert claim(jobs).id == newer.id
+    assert jobs.claim("w1") is None
+    clock.now += 60
+    assert jobs.claim("w1") is not None
+    assert jobs.get(failing.id).attempt + jobs.get(newer.id).attempt == 3
+
+
+def test_a_job_that_is_given_back_is_the_next_and_its_attempt_does_not_count(jobs: Jobs) -> None:
+    first = enqueue(jobs, "one")
+    enqueue(jobs, "two")
+    job = claim(jobs, "stopping")
+    assert jobs.give_back(job.id, job.token)
+    assert not jobs.give_back(job.id, job.token)
+    again = claim(jobs, "w2")
+    assert (again.id, again.attempt) == (first.id, 1)
+
+
+def test_only_the_holder_of_the_last_claim_may_commit(jobs: Jobs, clock: Clock) -> None:
+    zombie = claim_new(jobs)
+    assert jobs.holds(zombie.id, zombie.token)
+    clock.now += 31
+    assert jobs.holds(zombie.id, zombie.token), "nobody else has claimed it"
+    owner = claim(jobs, "w2")
+    assert not jobs.holds(zombie.id, zombie.token)
+    assert jobs.holds(owner.id, owner.token)
+
+
+def test_a_claim_that_the_store_lost_in_a_crash_is_not_given_to_another_as_the_same(
+    jobs: Jobs, store: Store, clock: Clock
+) -> None:
+    job = enqueue(jobs)
+    before = store.get("jobs", (job.id,))
+    zombie = claim(jobs)
+    assert before is not None
+    JOBS.put(store, (job.id,), before)
+    clock.now += 0.01
+    owner = claim(jobs, "w2")
+    assert owner.token != zombie.token
+    assert jobs.renew(zombie.id, zombie.token) == "lost"
+
+
+def test_two_tenants_have_queues_of_their_own(store: Store) -> None:
+    one, two = Jobs(store.scoped("one")), Jobs(store.scoped("two"))
+    job = enqueue(one)
+    assert two.claim("w1") is None
+    assert claim(one).id == job.id
 
 
 def test_jobs_are_listed_newest_first_for_one_corpus_or_all(jobs: Jobs, clock: Clock) -> None:

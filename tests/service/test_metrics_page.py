@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,8 +116,7 @@ async def test_a_server_beyond_this_machine_has_no_reflection(tmp_path: Path) ->
         server = await start(ServerConfig("0.0.0.0:0", insecure=True), room.backend)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
-            await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call.read()
+            with suppress(grpc.aio.AioRpcError):  # the refusal may be here before the request
+                await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+            assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
         await server.stop()
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -1,6 +1,6 @@
 """A job that ends without success says so at what it was to make, also where no worker is left."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from service.state.cartridge_shelf import CartridgeShelf, CartridgeState
 from service.state.content import ContentStore, TextFacts
 from service.state.corpora import Corpora
 from service.state.corpus import CorpusState
-from service.state.database import Database
 from service.state.job import Job, JobKind, JobState
 from service.state.jobs import MAX_ATTEMPTS, Jobs
 from service.state.outcomes import tell_unmade
+from service.state.store import Store
 
 BROKEN = fail("INTERNAL", "the worker failed").record
 
@@ -47,9 +47,8 @@ class Room:
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Iterator[Room]:
-    database = Database(tmp_path / "state.sqlite3")
-    corpora, shelf = Corpora(database, ContentStore(tmp_path)), CartridgeShelf(database)
+def room(store: Store, tmp_path: Path) -> Room:
+    corpora, shelf = Corpora(store, ContentStore(tmp_path)), CartridgeShelf(store)
     corpora.create("books")
     corpora.add_document("books", "a.txt", TextFacts("0" * 64, 4, 4, False))
     shelf.create(
@@ -57,9 +56,8 @@ def room(tmp_path: Path) -> Iterator[Room]:
         corpus_digest=corpora.get("books").content_digest,
     )  # fmt: skip
     clock = [0.0]
-    jobs = Jobs(database, 30.0, clock=lambda: clock[0], on_unmade=tell_unmade(corpora, shelf))
-    yield Room(corpora, shelf, jobs, clock)
-    database.close()
+    jobs = Jobs(store, 30.0, clock=lambda: clock[0], on_unmade=tell_unmade(corpora, shelf))
+    return Room(corpora, shelf, jobs, clock)
 
 
 def test_a_job_that_ends_its_workers_fails_what_it_was_to_make(room: Room) -> None:

@@ -1,15 +1,15 @@
 """A request with an id happens once, however often and by however many it is sent."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from service.errors import ServiceError
-from service.state.database import Database
 from service.state.requests import Requests
+from service.state.store import Store
 
 ID = "00000000-0000-4000-8000-00000000000a"
 
@@ -28,10 +28,8 @@ class Counter:
 
 
 @pytest.fixture
-def requests(tmp_path: Path) -> Iterator[Requests]:
-    database = Database(tmp_path / "state.sqlite3")
-    yield Requests(database)
-    database.close()
+def requests(store: Store) -> Requests:
+    return Requests(store)
 
 
 def test_a_repeat_gets_the_first_answer(requests: Requests) -> None:
@@ -40,12 +38,12 @@ def test_a_repeat_gets_the_first_answer(requests: Requests) -> None:
     assert (answers, run.runs) == ([b"answer 1"] * 2, 1)
 
 
-def test_an_answer_outlives_the_process(tmp_path: Path) -> None:
+def test_an_answer_outlives_the_process(open_state: Callable[[], Store]) -> None:
     run = Counter()
     for _ in range(2):
-        database = Database(tmp_path / "state.sqlite3")
-        assert Requests(database).once("Create", ID, b"body", run) == b"answer 1"
-        database.close()
+        store = open_state()
+        assert Requests(store).once("Create", ID, b"body", run) == b"answer 1"
+        store.close()
 
 
 def test_an_id_is_not_used_for_another_body(requests: Requests) -> None:
@@ -74,12 +72,14 @@ def test_a_failure_is_not_stored(requests: Requests) -> None:
     assert requests.once("Create", ID, b"body", Counter()) == b"answer 1"
 
 
-def test_fifty_at_once_run_once(requests: Requests) -> None:
+def test_fifty_at_once_on_two_servers_run_once(open_state: Callable[[], Store]) -> None:
     run, answers = Counter(seconds=0.05), []
-    threads = [
-        threading.Thread(target=lambda: answers.append(requests.once("Create", ID, b"body", run)))
-        for _ in range(50)
-    ]
+    servers = [Requests(open_state()), Requests(open_state())]
+
+    def ask(server: Requests) -> None:
+        answers.append(server.once("Create", ID, b"body", run))
+
+    threads = [threading.Thread(target=ask, args=(servers[n % 2],)) for n in range(50)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -87,17 +87,47 @@ def test_fifty_at_once_run_once(requests: Requests) -> None:
     assert (answers, run.runs) == ([b"answer 1"] * 50, 1)
 
 
-def test_different_requests_do_not_wait_for_each_other(requests: Requests) -> None:
-    both_inside = threading.Barrier(2, timeout=10)
+def test_what_a_request_did_is_undone_where_its_answer_cannot_be_kept(
+    requests: Requests, store: Store
+) -> None:
+    def run() -> bytes:
+        store.put("things", ("made",), {})
+        raise ZeroDivisionError
 
-    def meet() -> bytes:
-        both_inside.wait()
+    with pytest.raises(ZeroDivisionError):
+        requests.once("Create", ID, b"body", run)
+    assert store.get("things", ("made",)) is None
+
+
+async def test_different_requests_do_not_wait_for_each_other(requests: Requests) -> None:
+    both_inside = asyncio.Barrier(2)
+
+    async def meet() -> bytes:
+        async with asyncio.timeout(10):
+            await both_inside.wait()
         return b"met"
 
-    other = threading.Thread(target=lambda: requests.once("Create", ID, b"one", meet))
-    other.start()
-    assert requests.once("Create", ID[:-1] + "b", b"two", meet) == b"met"
-    other.join()
+    answers = await asyncio.gather(
+        requests.once_async("Query", ID, b"one", meet),
+        requests.once_async("Query", ID[:-1] + "b", b"two", meet),
+    )
+    assert answers == [b"met", b"met"]
+
+
+async def test_of_two_servers_that_work_at_once_the_first_answer_counts(
+    open_state: Callable[[], Store],
+) -> None:
+    one, two = Requests(open_state()), Requests(open_state())
+
+    async def slow() -> bytes:
+        assert await two.once_async("Query", ID, b"body", quick) == b"quick"
+        return b"slow"
+
+    async def quick() -> bytes:
+        return b"quick"
+
+    assert await one.once_async("Query", ID, b"body", slow) == b"quick"
+    assert await one.once_async("Query", ID, b"body", slow) == b"quick"
 
 
 def test_a_bad_id_is_refused_before_anything_runs(requests: Requests) -> None:

@@ -12,8 +12,8 @@ from service.config import Layout
 from service.routing.audit import Judged, audit, calibration_error, doubly_robust
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
-from service.state.database import Database
 from service.state.outcomes_log import Outcome, OutcomesLog
+from service.state.sqlite_store import SqliteStore
 
 
 def test_promises_that_are_kept_have_no_error() -> None:
@@ -46,9 +46,9 @@ def test_nothing_judged_is_said_so() -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    database = Database(Layout(tmp_path).database)
-    Corpora(database, ContentStore(tmp_path)).create("books")
-    log = OutcomesLog(database)
+    store = SqliteStore(Layout(tmp_path).database)
+    Corpora(store, ContentStore(tmp_path)).create("books")
+    log = OutcomesLog(store)
     for number, (route, is_good) in enumerate(
         [("crag", True), ("crag", True), ("crag", False), ("cartridge", False)]
     ):
@@ -60,7 +60,7 @@ def data(tmp_path: Path) -> Path:
         log.add(Outcome(f"d{number}", "books", "lookup", route, "X", 0.7, options, 1.5, 300))
         log.judge("books", f"d{number}", is_good)
     log.add(Outcome("unjudged", "books", "lookup", "crag", "X", 0.7, options, 1.5, 300))
-    database.close()
+    store.close()
     return tmp_path
 
 

@@ -8,8 +8,8 @@ import pytest
 from service.answers import Route, Usage
 from service.routing.costs import PRIORS, CostModel, Stage
 from service.routing.facts import Facts
-from service.state.database import Database
 from service.state.kept_timings import KeptTimings
+from service.state.sqlite_store import SqliteStore
 from service.timings import Timings
 
 
@@ -78,8 +78,8 @@ def test_what_was_learned_comes_back_from_its_text() -> None:
 
 
 def test_timings_outlive_their_process_on_the_same_machine(tmp_path: Path) -> None:
-    database = Database(tmp_path / "db.sqlite3")
-    timings = Timings(KeptTimings(database), "f" * 64, "cpu")
+    store = SqliteStore(tmp_path / "db.sqlite3")
+    timings = Timings(KeptTimings(store), "f" * 64, "cpu")
     facts = Facts(corpus_tokens=5000, room=4000, sentences=200, asked=20)
     usage = Usage(
         prompt_tokens=300, prefix_tokens=0, output_tokens=30, queue_seconds=0.5,
@@ -89,10 +89,10 @@ def test_timings_outlive_their_process_on_the_same_machine(tmp_path: Path) -> No
         timings.learn(Route.INFINI_RETRI, facts, usage)
     timings.close()
 
-    again = Timings(KeptTimings(database), "f" * 64, "cpu").costs
+    again = Timings(KeptTimings(store), "f" * 64, "cpu").costs
     assert again == timings.costs
     assert again.stages["attend"].estimate(5000).p50 == pytest.approx(2.0, rel=0.2)
     assert again.stages["read"].estimate(300).p50 == pytest.approx(3.0, rel=0.2)
     assert again.stages["decode"].estimate(30).p50 == pytest.approx(3.0, rel=0.2)
     assert again.stages["search"] == PRIORS["search"]
-    assert Timings(KeptTimings(database), "0" * 64, "cpu").costs == CostModel()
+    assert Timings(KeptTimings(store), "0" * 64, "cpu").costs == CostModel()

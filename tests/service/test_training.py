@@ -1,6 +1,7 @@
 """A corpus becomes a cartridge of one part or several, and a changed one is learned from the old."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from engine.model import LanguageModel
 from engine.sampling import SamplingParams
 from service.answers import Question, Route
 from service.errors import ServiceError
+from service.lease import JobLostError
 from service.parts import changed_sentences, cut_parts
 from service.residents import Residents
 from service.staleness import Staleness
@@ -43,7 +45,13 @@ def room(tmp_path: Path, model: LanguageModel, embedder: Embedder, handbook: str
     room.index()
     yield room
     room.thread.close()
-    room.corpora._database.close()
+    room.corpora._store.close()
+
+
+def place(room: Room, name: str) -> Path:
+    """Where the only files of a cartridge lie."""
+    (found,) = room.layout.cartridge("books", name).iterdir()
+    return found
 
 
 @pytest.fixture
@@ -59,8 +67,9 @@ def train(
             model_fingerprint=model.fingerprint, corpus_digest=corpus.content_digest,
         )  # fmt: skip
         request = replace(TrainRequest(name, RECIPE), **changes)  # type: ignore[arg-type]
-        reports = list(trainer.train(f"job-{name}", corpus, room.resident(), request))
-        return reports, read_manifest(room.layout.cartridge("books", name))
+        work = room.layout.work / f"job-{name}.1"
+        reports = list(trainer.train(work, corpus, room.resident(), request))
+        return reports, read_manifest(place(room, name))
 
     return run
 
@@ -128,7 +137,7 @@ def test_what_a_part_was_made_from_lies_beside_it(
     room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
 ) -> None:
     _, manifest = train("c-one")
-    folder = room.layout.cartridge("books", "c-one")
+    folder = place(room, "c-one")
     studied = load_studied(folder, manifest, 0)
     sentences = room.resident().sentences()
 
@@ -166,9 +175,7 @@ def test_a_changed_corpus_turns_its_cartridge_stale_and_a_refresh_learns_the_cha
     assert {resident.window_of(i) for i in changed} == new
     _, manifest = train("c-new", base="c-old")
 
-    made = {
-        each.passage for each in load_studied(room.layout.cartridge("books", "c-new"), manifest, 0)
-    }
+    made = {each.passage for each in load_studied(place(room, "c-new"), manifest, 0)}
     assert any("rebuilt in oak" in sentence for sentence in made)
     assert manifest.prefix_tokens == old.prefix_tokens
     ready = room.shelf.newest_ready("books", record.model_fingerprint)
@@ -194,7 +201,7 @@ def test_a_refresh_from_a_damaged_cartridge_says_so(
     room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
 ) -> None:
     train("c-old")
-    (room.layout.cartridge("books", "c-old") / "part-000.jsonl").write_text("{}\n")
+    (place(room, "c-old") / "part-000.jsonl").write_text("{}\n")
     with pytest.raises(ServiceError) as caught:
         train("c-new", base="c-old")
     assert caught.value.reason == "CARTRIDGE_DAMAGED"
@@ -268,3 +275,24 @@ def test_nothing_is_generated_for_quotations(
 ) -> None:
     monkeypatch.setattr(self_study, "generate_text", lambda *args: pytest.fail("generated"))
     train("c-one")
+
+
+def test_a_worker_that_lost_its_job_leaves_neither_a_record_nor_files(
+    room: Room, model: LanguageModel, embedder: Embedder
+) -> None:
+    @contextmanager
+    def lost() -> Iterator[None]:
+        raise JobLostError("job")
+        yield
+
+    corpus = room.corpora.get("books")
+    room.shelf.create(
+        "books", "c-one", prefix_tokens=0, query_offset=0,
+        model_fingerprint=model.fingerprint, corpus_digest=corpus.content_digest,
+    )  # fmt: skip
+    trainer = Trainer(model, embedder, room.layout, room.shelf)
+    request = TrainRequest("c-one", RECIPE)
+    with pytest.raises(JobLostError):
+        list(trainer.train(room.layout.work / "job.1", corpus, room.resident(), request, lost))
+    assert list(room.layout.cartridge("books", "c-one").iterdir()) == []
+    assert room.shelf.get("books", "c-one").state is CartridgeState.TRAINING

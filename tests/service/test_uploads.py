@@ -1,7 +1,8 @@
 """Bytes that were acknowledged are there after a crash; what is kept has passed every check."""
 
 import hashlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from service.errors import ServiceError
 from service.limits import Limits
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
-from service.state.database import Database
+from service.state.store import Store
+from service.state.tables import UPLOADS
 from service.state.uploads import Uploads, UploadStatus
 
 REQUEST = "00000000-0000-4000-8000-000000000001"
@@ -22,7 +24,7 @@ LIMITS = Limits(max_chunk_bytes=16, max_document_bytes=32, max_corpus_bytes=64)
 
 @dataclass
 class Room:
-    database: Database
+    store: Store
     corpora: Corpora
     uploads: Uploads
 
@@ -34,18 +36,23 @@ class Room:
         return self.uploads.status("books", REQUEST)
 
 
-def open_room(folder: Path) -> Room:
-    database, content = Database(folder / "state.sqlite3"), ContentStore(folder)
-    corpora = Corpora(database, content, LIMITS)
-    return Room(database, corpora, Uploads(database, content, corpora, LIMITS, folder / "uploads"))
+@pytest.fixture
+def open_room(open_state: Callable[[], Store], tmp_path: Path) -> Callable[[], Room]:
+    """Opens the same uploads again and again, as several processes would."""
+
+    def open_one() -> Room:
+        store, content = open_state(), ContentStore(tmp_path)
+        corpora = Corpora(store, content, LIMITS)
+        return Room(store, corpora, Uploads(store, content, corpora, LIMITS, tmp_path / "uploads"))
+
+    return open_one
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Iterator[Room]:
-    opened = open_room(tmp_path)
+def room(open_room: Callable[[], Room]) -> Room:
+    opened = open_room()
     opened.corpora.create("books")
-    yield opened
-    opened.database.close()
+    return opened
 
 
 def parts(folder: Path) -> list[Path]:
@@ -105,25 +112,27 @@ def test_a_gap_names_the_offset_to_continue_at(room: Room) -> None:
 
 @pytest.mark.parametrize("torn", [0, 2, 999])
 def test_an_upload_resumes_from_the_bytes_on_disk_after_a_crash(
-    room: Room, tmp_path: Path, torn: int
+    room: Room, open_room: Callable[[], Room], tmp_path: Path, torn: int
 ) -> None:
     room.write(0, b"abcdef")
-    room.database.execute("UPDATE uploads SET committed_bytes = ?", (torn,))
-    room.database.close()
+    key = ("books", REQUEST, "a.txt")
+    begun = UPLOADS.get(room.store, key)
+    assert begun is not None
+    UPLOADS.put(room.store, key, begun | {"committed_bytes": torn})
+    room.store.close()
     with parts(tmp_path)[0].open("ab") as part:
         part.write(b"gh")
-    again = open_room(tmp_path)
+    again = open_room()
     assert again.status() == (UploadStatus("a.txt", 8, False),)
     with pytest.raises(ServiceError) as caught:
         again.write(9, b"x")
     assert caught.value.metadata == {"expected_offset": "8"}
     assert again.write(6, b"ghij", finish=True) == 10
     assert again.corpora.read_document("books", "a.txt") == "abcdefghij"
-    again.database.close()
 
 
 def test_a_crash_between_text_and_record_leaves_no_half_document(
-    room: Room, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    room: Room, open_room: Callable[[], Room], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: object) -> str:
         raise KeyboardInterrupt
@@ -132,13 +141,12 @@ def test_a_crash_between_text_and_record_leaves_no_half_document(
     with pytest.raises(KeyboardInterrupt):
         room.write(0, b"abc", finish=True)
     monkeypatch.undo()
-    room.database.close()
-    again = open_room(tmp_path)
+    room.store.close()
+    again = open_room()
     assert again.corpora.list_documents("books")[0] == ()
     assert again.status() == (UploadStatus("a.txt", 3, False),)
     again.write(0, b"abc", finish=True)
     assert again.corpora.read_document("books", "a.txt") == "abc"
-    again.database.close()
 
 
 def test_other_bytes_under_a_known_offset_are_refused(room: Room) -> None:
@@ -249,3 +257,27 @@ def test_a_replaced_document_has_the_new_text(room: Room) -> None:
     room.write(0, b"second", finish=True, request_id=OTHER_REQUEST)
     assert room.corpora.read_document("books", "a.txt") == "second"
     assert room.corpora.get("books").document_count == 1
+
+
+def test_two_servers_that_are_sent_the_same_chunks_keep_one_document(
+    room: Room, open_room: Callable[[], Room]
+) -> None:
+    rooms, chunks = [room, open_room()], [(0, b"Once upon "), (10, b"a time"), (16, b" there")]
+
+    def send(whose: Room) -> None:
+        for offset, data in chunks:
+            whose.write(offset, data, finish=offset == 16)
+
+    threads = [threading.Thread(target=send, args=(rooms[n % 2],)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert room.corpora.read_document("books", "a.txt") == "Once upon a time there"
+    assert room.status() == (UploadStatus("a.txt", 22, True),)
+
+
+def test_a_corpus_that_is_not_there_gets_no_folder(room: Room, tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="nobody"):
+        room.uploads.write("nobody", REQUEST, "a.txt", 0, b"abc")
+    assert not (tmp_path / "uploads" / "nobody").exists()

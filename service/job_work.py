@@ -1,0 +1,134 @@
+"""What a job's two kinds do with a loaded model: index a corpus, train a cartridge."""
+
+import shutil
+import time
+from pathlib import Path
+
+import structlog
+
+from engine.config import EngineConfig
+from engine.embedding import Embedder
+from engine.model import LanguageModel
+from retrieval.heads import retrieval_heads
+from retrieval.window_index import WindowReader, WindowShelf
+from service.config import Layout
+from service.errors import Code, ServiceError
+from service.first_cartridge import INSTANT, FirstCartridges
+from service.indexing import Indexer
+from service.lease import Lease
+from service.library import Library
+from service.state.cartridge_shelf import CartridgeShelf
+from service.state.content import ContentStore
+from service.state.corpora import Corpora
+from service.state.index_catalog import Catalog, Catalogs
+from service.state.job import Job, JobKind
+from service.state.jobs import Jobs
+from service.training import Trainer, TrainRequest
+
+_log = structlog.stdlib.get_logger("longmemory.worker")
+
+
+class JobWork:
+    """One loaded model, and the records that its work ends in."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        engine: EngineConfig,
+        corpora: Corpora,
+        shelf: CartridgeShelf,
+        jobs: Jobs,
+        instant_tokens: int,
+    ) -> None:
+        self._layout, self._corpora, self._shelf, self._jobs = layout, corpora, shelf, jobs
+        self._content = ContentStore(layout.data)
+        self._model = LanguageModel.load(engine)
+        self._first = FirstCartridges(shelf, jobs, layout, self._model.fingerprint, instant_tokens)
+        self._embedder = Embedder.load(device=self._model.device.type)
+        heads = retrieval_heads(self._model, layout.calibrations)
+        self._reader = WindowReader(self._model, self._embedder, heads)
+        self._windows = WindowShelf(layout.windows, self._reader.recipe)
+
+    @property
+    def model_fingerprint(self) -> str:
+        return self._model.fingerprint
+
+    def do(self, job: Job, lease: Lease, work: Path) -> dict[str, object]:
+        """Does a job; `work` is the folder of this claim. Its result, as JSON values."""
+        return (
+            self._index(job, lease) if job.kind is JobKind.INDEX else self._train(job, lease, work)
+        )
+
+    def forget(self, job: Job) -> None:
+        """Removes what was made for a corpus or cartridge that was deleted meanwhile."""
+        made = self._layout.catalogs / job.corpus_id
+        try:
+            self._corpora.require(job.corpus_id)
+            if job.kind is JobKind.TRAIN:
+                cartridge_id = str(job.request["cartridge_id"])
+                made = self._layout.cartridge(job.corpus_id, cartridge_id)
+                self._shelf.get(job.corpus_id, cartridge_id)
+        except ServiceError as gone:
+            if gone.code is not Code.NOT_FOUND:
+                raise
+            _log.info("nothing left to keep it for", job=job.id, reason=gone.reason)
+            shutil.rmtree(made, ignore_errors=True)
+
+    def _index(self, job: Job, lease: Lease) -> dict[str, object]:
+        catalogs = Catalogs(self._layout.catalogs)
+        indexer = Indexer(self._reader, self._windows, catalogs, self._corpora, self._content)
+        self._corpora.mark_indexing(job.corpus_id)
+        lease.report(0.0, "cutting the text into windows")
+        began = time.monotonic()
+        catalog: Catalog | None = None
+        for step in indexer.index(job.corpus_id):
+            if isinstance(step, Catalog):
+                catalog = step
+                break
+            rest = (time.monotonic() - began) / step.done * (step.total - step.done)
+            metrics = {
+                "windows": float(step.total),
+                "windows_read": float(step.read),
+                "seconds_left": rest,
+            }
+            lease.report(step.done / step.total, "reading windows", metrics)
+        lease.check()
+        assert catalog is not None, "indexing ends with its catalog"
+        path = catalogs.path(job.corpus_id, catalog.recipe, catalog.corpus_digest)
+        with lease.committing():
+            path.stat()  # raises where another worker's newer index has swept it away
+            self._corpora.mark_ready(
+                job.corpus_id, catalog.corpus_digest, catalog.token_count, catalog.sentence_count
+            )
+        with self._jobs.transaction():  # no index is recorded while others are removed
+            if self._corpora.get(job.corpus_id).indexed_digest == catalog.corpus_digest:
+                catalogs.keep_only(job.corpus_id, catalog)
+        self._first.order(self._corpora.get(job.corpus_id))
+        return {"corpus": job.corpus_id}
+
+    def _train(self, job: Job, lease: Lease, work: Path) -> dict[str, object]:
+        corpus = self._corpora.get(job.corpus_id)
+        library = Library(
+            self._layout,
+            self._content,
+            self._windows,
+            self._reader.recipe.digest,
+            self._model,
+            1,
+            0,
+        )
+        request = TrainRequest.of(job.request)
+        trainer = Trainer(self._model, self._embedder, self._layout, self._shelf)
+        resident = library.corpus(corpus)
+        steps = trainer.train(work, corpus, resident, request, lease.committing)
+        metrics: dict[str, float] = {}
+        for report in steps:
+            if (
+                report.stage == "study"
+            ):  # of the next part: what the last one measured is not its own
+                metrics.clear()
+            metrics |= report.metrics
+            lease.report(report.share, report.message, metrics)
+        if request.cartridge_id != INSTANT:
+            self._first.retire(job.corpus_id)
+        return {"corpus": job.corpus_id, "cartridge": request.cartridge_id}
