@@ -14,7 +14,7 @@ from transformers.cache_utils import Cache
 
 from engine.detokenizer import Detokenizer
 from engine.model import LanguageModel
-from engine.prefix import KVPrefix, cache_tensors, growing_cache
+from engine.prefix import KVPrefix, cache_bytes, cache_tensors, growing_cache
 from engine.sampling import SamplingParams, choose_token, generator_of
 from engine.shared_prefix import group_by_prefix
 
@@ -66,6 +66,11 @@ class GenerationBatch:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the rows' own keys and values; that of shared prefixes is not theirs."""
+        return cache_bytes(self._cache) if self._cache is not None else 0
 
     @torch.inference_mode()
     def add(self, requests: Sequence[GenerationRequest]) -> None:

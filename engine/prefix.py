@@ -143,6 +143,11 @@ class GrowingLayer(DynamicLayer):
     def get_seq_length(self) -> int:
         return self._length
 
+    @property
+    def num_bytes(self) -> int:
+        """With the spare room."""
+        return sum(room.numel() * room.element_size() for room in self._rooms)
+
 
 class JoinedLayer(DynamicLayer):
     """A cache layer that continues a prefix by concatenation, so that gradients reach it."""
@@ -172,3 +177,8 @@ def cache_tensors(cache: Cache) -> tuple[torch.Tensor, torch.Tensor]:
     """Keys and values of a filled cache, each [layers, batch, kv_heads, tokens, dim]."""
     layers: list[Any] = cache.layers
     return torch.stack([x.keys for x in layers]), torch.stack([x.values for x in layers])
+
+
+def cache_bytes(cache: Cache) -> int:
+    """Memory of a growing cache's keys and values, spare room included."""
+    return sum(layer.num_bytes for layer in cache.layers if isinstance(layer, GrowingLayer))

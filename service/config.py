@@ -20,6 +20,7 @@ class ServiceConfig:
     device: str = "auto"
     dtype: str = "auto"
     threads: int = 0
+    batch: int = 16  # answers decoded at once
     insecure: bool = False
     limits: Limits = field(default_factory=Limits)
     policy: RoutingPolicy = field(default_factory=RoutingPolicy)
@@ -28,6 +29,10 @@ class ServiceConfig:
     instant_tokens: int = 4096  # corpora up to this get a cartridge by themselves; 0: none does
     resident_corpora: int = 8
     resident_cartridge_bytes: int = 2 * 1024**3
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch is {self.batch}; give a whole number of at least 1")
 
     @property
     def engine(self) -> EngineConfig:

@@ -46,6 +46,9 @@ def serve(
             help="Threads of the model; 0: all cores, half of them beside a job.",
         ),
     ] = 0,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, max=256, help="Answers decoded at once.")
+    ] = 16,
     instant_tokens: Annotated[
         int,
         typer.Option(
@@ -88,6 +91,7 @@ def serve(
                     device=device,
                     dtype=dtype,
                     threads=threads,
+                    batch=batch,
                     insecure=insecure,
                     instant_tokens=instant_tokens,
                     policy=RoutingPolicy(explore=explore),
