@@ -72,7 +72,9 @@ class Admission:
         excess = load.tokens + tokens - limits.max_queue_tokens
         if load.questions >= limits.max_queue:
             raise self._full(
-                f"{load.questions} questions are under way, the most this server takes", load, excess
+                f"{load.questions} questions are under way, the most this server takes",
+                load,
+                excess,
             )
         if excess > 0:
             raise self._full(

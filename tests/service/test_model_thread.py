@@ -125,9 +125,7 @@ async def test_an_answer_that_nobody_reads_holds_up_no_other(model: LanguageMode
     thread.close()
 
 
-async def test_many_calls_do_not_stall_an_answer(
-    thread: ModelThread, model: LanguageModel
-) -> None:
+async def test_many_calls_do_not_stall_an_answer(thread: ModelThread, model: LanguageModel) -> None:
     stream = thread.generate(request(model, PROMPTS[0], 4000))
     await anext(stream)
     seen: list[int] = []
@@ -135,7 +133,7 @@ async def test_many_calls_do_not_stall_an_answer(
     def look() -> None:
         seen.append(thread._batch._rows[0].generated)
 
-    await asyncio.gather(*(thread.run(look) for _ in range(20)))
+    await asyncio.gather(*(thread.run(look) for _ in range(6)))
     assert all(later > earlier for earlier, later in itertools.pairwise(seen))
     await stream.aclose()
 
