@@ -136,6 +136,7 @@ async def test_many_calls_do_not_stall_an_answer(thread: ModelThread, model: Lan
     await asyncio.gather(*(thread.run(look) for _ in range(6)))
     assert all(later > earlier for earlier, later in itertools.pairwise(seen))
     await stream.aclose()
+    assert await rows(thread) == 0
 
 
 async def test_an_answer_closed_before_it_began_is_never_decoded(model: LanguageModel) -> None:
