@@ -1,30 +1,116 @@
-"""How many questions may be under way at once."""
+"""Which questions are let in: as many, and of as many tokens, as can be answered in time."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from service.errors import fail
+from service.errors import ServiceError, fail
+from service.limits import Limits
+from service.pace import Load, Pace
+
+_CHARS_A_TOKEN = 3  # of a question; few texts have less
+_SOONEST, _LATEST = 0.1, 300.0  # seconds that a refused caller is told to wait
+
+
+@dataclass(slots=True)
+class Place:
+    """One question under way; `tokens` of prompt and answer are held for it."""
+
+    tokens: int
 
 
 class Admission:
-    """Counts the questions under way; used on the event loop alone."""
+    """The questions under way and the pace at which they end; used on the event loop alone.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.under_way = 0
+    Health, jobs and all calls that ask nothing of the model never come here.
+    """
+
+    def __init__(
+        self, limits: Limits, places: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limits, self._places, self._clock = limits, places, clock
+        self._taken: dict[int, Place] = {}
+        self._since = 0.0  # when the work that is not yet counted began
+        self.pace = Pace()
+
+    @property
+    def under_way(self) -> int:
+        return len(self._taken)
+
+    @property
+    def load(self) -> Load:
+        tokens = sum(place.tokens for place in self._taken.values())
+        return Load(len(self._taken), tokens, self._places)
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
-        """A place for as long as the block lasts; raises ServiceError QUEUE_FULL where none is left."""
-        if self.under_way >= self._most:
-            raise fail(
-                "QUEUE_FULL",
-                f"{self.under_way} questions are under way, the most this server takes; "
-                "ask again in a while",
-                retry_after_seconds=1.0,
-            )
-        self.under_way += 1
+    def admit(self, tokens: int, deadline: float | None = None) -> Iterator[Place]:
+        """A place for as long as the block lasts; `deadline` is in the clock's seconds.
+
+        Raises:
+            ServiceError: QUEUE_FULL where no place or no room for the tokens is left,
+                DEADLINE_TOO_SHORT where the wait would outlast the deadline.
+        """
+        self._require_room(tokens)
+        self._require_time(deadline)
+        if not self._taken:
+            self._since = self._clock()
+        place = Place(tokens)
+        self._taken[id(place)] = place
         try:
-            yield
+            yield place
+            now = self._clock()  # an answer that was cut short tells nothing of the pace
+            self.pace = self.pace.learned(place.tokens, now - self._since)
+            self._since = now
         finally:
-            self.under_way -= 1
+            del self._taken[id(place)]
+
+    def _require_room(self, tokens: int) -> None:
+        load, limits = self.load, self._limits
+        if not load.questions:  # however large: alone, it holds up nobody
+            return
+        excess = load.tokens + tokens - limits.max_queue_tokens
+        if load.questions >= limits.max_queue:
+            raise self._full(
+                f"{load.questions} questions are under way, the most this server takes",
+                load,
+                excess,
+            )
+        if excess > 0:
+            raise self._full(
+                f"the questions under way have {load.tokens} tokens and this one {tokens}; "
+                f"the server takes {limits.max_queue_tokens} at once",
+                load,
+                excess,
+            )
+
+    def _require_time(self, deadline: float | None) -> None:
+        wait = self.load.wait(self.pace)
+        if deadline is None or self._clock() + wait <= deadline:
+            return
+        if not wait:  # a deadline that has passed is told as such, where it is looked at next
+            return
+        left = max(0.0, deadline - self._clock())
+        raise fail(
+            "DEADLINE_TOO_SHORT",
+            f"the answer would begin in some {wait:.1f} seconds and the deadline is in {left:.1f}; "
+            "allow more time, or ask again in a while",
+            retry_after_seconds=_bounded(wait - left),
+            wait_seconds=round(wait, 3),
+        )
+
+    def _full(self, what: str, load: Load, excess: int) -> ServiceError:
+        wait = _bounded(load.until_room(self.pace, excess))
+        return fail(
+            "QUEUE_FULL", f"{what}; ask again in {wait:.1f} seconds", retry_after_seconds=wait
+        )
+
+
+def tokens_asked(text: str, evidence: int, max_prompt_tokens: int, max_tokens: int) -> int:
+    """Tokens to hold for a question before its prompt is known: the most it is likely to take."""
+    prompt = len(text) // _CHARS_A_TOKEN + evidence
+    return min(prompt, max_prompt_tokens or prompt) + max_tokens
+
+
+def _bounded(seconds: float) -> float:
+    return min(_LATEST, max(_SOONEST, seconds))

@@ -10,7 +10,7 @@ import structlog
 
 from cartridges.manifest import CartridgeError
 from cartridges.store import Cartridge
-from service.admission import Admission
+from service.admission import Admission, tokens_asked
 from service.answers import AnswerEvent, Decision, Question, Reading, Route, Summary, Usage
 from service.config import ServiceConfig
 from service.errors import ServiceError, fail
@@ -64,24 +64,27 @@ class MemoryAnswerer:
 
     async def decide(self, question: Question) -> Decision:
         """The route that would be taken; raises what `answer` would raise before generating."""
-        plan = await self._thread.run(lambda: self._plan(question))
-        return plan.decision
+        with self._admission.admit(tokens_asked(question.text, 0, 0, 0), question.deadline):
+            plan = await self._thread.run(lambda: self._plan(question))
+            return plan.decision
 
     async def answer(self, question: Question) -> AsyncGenerator[AnswerEvent]:
         """Decision, evidence, text and summary; closing the iterator stops the generation.
 
         Raises:
-            ServiceError: QUEUE_FULL, DEADLINE_PASSED, CORPUS_NOT_READY, QUESTION_TOO_LONG,
-                CONTEXT_TOO_LONG and what stands in a requested cartridge's way.
+            ServiceError: QUEUE_FULL, DEADLINE_TOO_SHORT, DEADLINE_PASSED, CORPUS_NOT_READY,
+                QUESTION_TOO_LONG, CONTEXT_TOO_LONG and what stands in a requested cartridge's way.
         """
         arrived = time.monotonic()
-        with self._admission.admit():
+        most = question.sampling.max_tokens
+        with self._admission.admit(self._tokens(question, most), question.deadline) as place:
             with span("route") as told:
                 plan, began = await self._thread.run(lambda: self._begin(question))
                 told |= {"route": plan.decision.route.value, "reason": plan.decision.reason}
             with span("prepare") as told:
                 prepared = await self._prepare(plan, question)
                 told["prompt_tokens"] = len(prepared.prompt)
+            place.tokens = len(prepared.prompt) + most
             times = Times(arrived, began, time.monotonic())
             yield plan.decision.with_effort(prepared.effort)
             yield prepared.evidence
@@ -116,10 +119,16 @@ class MemoryAnswerer:
                 f"the route {question.route.value} retrieves nothing; use infini_retri or crag",
                 field="query.route",
             )
-        with self._admission.admit():
+        with self._admission.admit(self._tokens(question, 0), question.deadline):
             plan, _ = await self._thread.run(lambda: self._begin(question))
             prepared = await self._prepare(plan, question)
             return plan.decision.with_effort(prepared.effort), prepared
+
+    def _tokens(self, question: Question, most: int) -> int:
+        evidence = self._config.reading.evidence
+        if question.route is Route.FULL_CONTEXT:
+            evidence = self._thread.model.geometry.window - most
+        return tokens_asked(question.text, evidence, question.max_prompt_tokens, most)
 
     def _begin(self, question: Question) -> tuple[_Plan, float]:
         began = time.monotonic()

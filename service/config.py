@@ -25,6 +25,7 @@ class ServiceConfig:
     device: str = "auto"
     dtype: str = "auto"
     threads: int = 0
+    batch: int = 16  # answers decoded at once
     insecure: bool = False
     limits: Limits = field(default_factory=Limits)
     policy: RoutingPolicy = field(default_factory=RoutingPolicy)
@@ -42,6 +43,10 @@ class ServiceConfig:
     metrics: str = ""  # HOST:PORT of the metrics page; empty: there is none
     otel: bool = False  # whether spans go to an OpenTelemetry collector
     logs: LogSettings = field(default_factory=LogSettings)
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch is {self.batch}; give a whole number of at least 1")
 
     @property
     def engine(self) -> EngineConfig:

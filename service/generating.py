@@ -30,15 +30,17 @@ async def generate(
     sampling = replace(sampling, stop=(*sampling.stop, *prepared.lead.stop))
     request = GenerationRequest(uuid.uuid4().hex, prepared.prompt, prepared.prefix, sampling)
     first, tokens, finish = 0.0, 0, FinishReason.STOP
-    async with aclosing(thread.generate(request)) as pieces:
-        async for piece in pieces:
+    told: tuple[int, ...] = ()  # tokens whose text has not come yet
+    async with aclosing(thread.generate(request)) as portions:
+        async for piece in portions:
             first = first or time.monotonic() - times.arrived
-            tokens += 1
+            tokens += len(piece.tokens)
+            told += piece.tokens
             finish = piece.finish or finish
             if piece.text:
                 text = f"{lead} {piece.text.lstrip()}" if lead else piece.text
-                yield Delta(text, (piece.token,))
-                lead = ""
+                yield Delta(text, told)
+                lead, told = "", ()
     yield Summary(
         finish,
         Usage(

@@ -37,6 +37,8 @@ class Limits:
     max_candidates: int = 100
     # At seconds an answer, a longer queue only serves callers who have left.
     max_queue: int = 64
+    # Sixteen whole windows of the default model: some minutes of one CPU.
+    max_queue_tokens: int = 131_072
     # A few minutes of work on one CPU; longer lists come in several calls, each with its deadline.
     max_batch_questions: int = 256
     # One screen of a listing, and the most rows that stay well under one message.

@@ -7,6 +7,7 @@ answers that are being decoded share one batch.
 import asyncio
 import queue
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ import structlog
 from engine.generation import GenerationBatch, GenerationRequest, Piece
 from engine.model import LanguageModel
 from service.errors import ServiceError, fail
+from service.outbox import Outbox, Portion
 
 T = TypeVar("T")
 _log = structlog.stdlib.get_logger("longmemory.model")
@@ -25,6 +27,7 @@ _log = structlog.stdlib.get_logger("longmemory.model")
 class _Call:
     run: Callable[[], Any]
     resolve: Callable[[Any, BaseException | None], None]
+    is_wanted: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +65,7 @@ class ModelThread:
         self._most = most  # answers decoded at once
         self._inbox: queue.SimpleQueue[_Call | _Start | _Cancel | None] = queue.SimpleQueue()
         self._batch = GenerationBatch(model)
+        self._calls: deque[_Call] = deque()
         self._waiting: list[_Start] = []
         self._deliver: dict[str, Callable[[Piece | ServiceError], None]] = {}
         self._tokens = 0  # decoded so far
@@ -105,32 +109,31 @@ class ModelThread:
         def resolve(result: Any, error: BaseException | None) -> None:
             loop.call_soon_threadsafe(settle, result, error)
 
-        self._inbox.put(_Call(call, resolve))
+        self._inbox.put(_Call(call, resolve, lambda: not future.cancelled()))
         return await future
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Piece]:
-        """The pieces of one answer; closing the iterator drops it from the batch.
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Portion]:
+        """One answer as it comes; closing the iterator drops it from the batch.
+
+        A reader that lags gets several steps as one portion and holds up nobody.
 
         Raises:
             ServiceError: INTERNAL where the batch broke, SERVER_STOPPING where the thread has ended.
         """
         self._require_alive()
         loop = asyncio.get_running_loop()
-        pieces: asyncio.Queue[Piece | ServiceError] = asyncio.Queue()
+        outbox = Outbox()
 
         def deliver(piece: Piece | ServiceError) -> None:
-            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+            loop.call_soon_threadsafe(outbox.put, piece)
 
         self._inbox.put(_Start(request, deliver))
         finished = False
         try:
             while not finished:
-                piece = await pieces.get()
-                if isinstance(piece, ServiceError):
-                    finished = True
-                    raise piece
-                finished = piece.finish is not None
-                yield piece
+                portion = await outbox.take()
+                finished = portion.finish is not None
+                yield portion
         finally:
             if not finished:
                 self._inbox.put(_Cancel(request.id))
@@ -155,14 +158,19 @@ class ModelThread:
     def _work_until_the_end(self) -> None:
         while self._take_messages():
             try:
+                if self._calls:
+                    _make(self._calls.popleft(), self._before_work)
                 self._decode()
             except Exception:
                 _log.exception("the batch broke")
                 self._break(fail("INTERNAL", "the model failed while it answered; ask again"))
 
     def _take_messages(self) -> bool:
-        """Handles what has come; waits only where there is nothing to decode. False: the end."""
-        idle = not len(self._batch) and not self._waiting
+        """Takes what has come; waits only where there is nothing to do. False: the end.
+
+        Calls are put aside: one is made before each step, so that many of them stall no answer.
+        """
+        idle = not len(self._batch) and not self._waiting and not self._calls
         while idle or not self._inbox.empty():
             message = self._inbox.get()
             idle = False
@@ -170,7 +178,7 @@ class ModelThread:
                 case None:
                     return False
                 case _Call():
-                    _make(message, self._before_work)
+                    self._calls.append(message)
                 case _Start():
                     self._waiting.append(message)
                 case _Cancel():
@@ -178,6 +186,8 @@ class ModelThread:
         return True
 
     def _decode(self) -> None:
+        if not len(self._batch) and not self._waiting:
+            return
         self._before_work()
         room = self._most - len(self._batch)
         joining, self._waiting = self._waiting[:room], self._waiting[room:]
@@ -206,6 +216,8 @@ class ModelThread:
         self._break(stopping)
         for start in self._waiting:
             start.deliver(stopping)
+        for call in self._calls:
+            call.resolve(None, stopping)
         while not self._inbox.empty():
             match self._inbox.get():
                 case _Call(resolve=resolve):
@@ -219,6 +231,8 @@ def _stopping() -> ServiceError:
 
 
 def _make(call: _Call, before_work: Callable[[], object]) -> None:
+    if not call.is_wanted():
+        return
     try:
         before_work()
         result = call.run()

@@ -11,7 +11,7 @@ class PromptRoom:
     """The room in one model's window; `evidence` is the most that any prompt gets of it."""
 
     def __init__(self, prompter: Prompter, window: int, evidence: int) -> None:
-        self._prompter, self._window, self._evidence = prompter, window, evidence
+        self._prompter, self._window, self.evidence = prompter, window, evidence
 
     def of(self, question: str, max_prompt_tokens: int, max_tokens: int) -> tuple[int, Budget]:
         """Tokens left for a context and for evidence, by the window and the caller's budget.
@@ -39,4 +39,4 @@ class PromptRoom:
                 f"so give at least {most - room + _LEAST}",
                 field="budget.max_prompt_tokens",
             )
-        return room, Budget(min(self._evidence, room))
+        return room, Budget(min(self.evidence, room))

@@ -10,7 +10,7 @@ from engine.sampling import SamplingParams
 from retrieval.corpus_index import Evidence
 from retrieval.lines import Findings
 from retrieval.text_stream import TextStream
-from service.admission import Admission
+from service.admission import Admission, tokens_asked
 from service.answers import Delta, ReadSoFar, Summary
 from service.errors import fail
 from service.generating import Times, generate
@@ -48,11 +48,15 @@ class TextAnswerer:
         """How far the reading is, then evidence, text and summary; closing the iterator ends it all.
 
         Raises:
-            ServiceError: QUEUE_FULL, DEADLINE_PASSED, QUESTION_TOO_LONG, TEXT_EMPTY.
+            ServiceError: QUEUE_FULL, DEADLINE_TOO_SHORT, DEADLINE_PASSED, QUESTION_TOO_LONG,
+                TEXT_EMPTY.
         """
         arrived = time.monotonic()
-        with self._admission.admit():
-            sampling = question.sampling
+        sampling = question.sampling
+        asked = tokens_asked(
+            question.text, self._room.evidence, question.max_prompt_tokens, sampling.max_tokens
+        )
+        with self._admission.admit(asked, question.deadline):
             _, budget = self._room.of(
                 question.text, question.max_prompt_tokens, sampling.max_tokens
             )

@@ -47,6 +47,9 @@ def serve(
             help="Threads of the model; 0: all cores, half of them beside a job.",
         ),
     ] = 0,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, max=256, help="Answers decoded at once.")
+    ] = 16,
     instant_tokens: Annotated[
         int,
         typer.Option(
@@ -120,6 +123,7 @@ def serve(
                     device=device,
                     dtype=dtype,
                     threads=threads,
+                    batch=batch,
                     insecure=insecure,
                     state=state,
                     workers=workers,

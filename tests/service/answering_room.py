@@ -115,9 +115,9 @@ def build(folder: Path, model: LanguageModel, embedder: Embedder, **changes: Any
     library = Library(layout, content, windows, reader.recipe.digest, model, 2, 1 << 24)
     readers = Readers(model, heads, embedder, reader.size)
     routes = Routes(model, embedder, readers, config.reading, config.crag)
-    thread = ModelThread(model)
+    thread = ModelThread(model, config.batch)
     room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
-    admission = Admission(config.limits.max_queue)
+    admission = Admission(config.limits, config.batch)
     timings = Timings(KeptTimings(store), model.fingerprint, "cpu")
     router = Router(config.policy, shipped(), timings, OutcomesLog(store))
     answerer = MemoryAnswerer(

@@ -1,6 +1,7 @@
 """One thread owns the model: calls and answers take turns, and nobody's trouble becomes another's."""
 
 import asyncio
+import itertools
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -90,6 +91,51 @@ async def test_closing_an_answer_frees_its_row_and_leaves_the_others(
     await closed.aclose()
     assert await rows(thread) <= 1
     assert await other == alone(model, kept)
+    assert await rows(thread) == 0
+
+
+async def test_a_cancelled_answer_gives_its_memory_back_before_the_next_step(
+    thread: ModelThread, model: LanguageModel
+) -> None:
+    kept, closed = (thread.generate(request(model, prompt, 4000)) for prompt in PROMPTS[:2])
+    await anext(kept)
+    alone_bytes = await thread.run(lambda: thread._batch.num_bytes)
+    await anext(closed)
+    both_bytes = await thread.run(lambda: thread._batch.num_bytes)
+    await closed.aclose()
+    # A call runs before the step that follows it, so no step lies between the cancel and this one.
+    left = await thread.run(lambda: (len(thread._batch), thread._batch.num_bytes))
+    assert left[0] == 1
+    assert alone_bytes > 0
+    assert left[1] <= both_bytes / 2
+    await kept.aclose()
+    assert await thread.run(lambda: thread._batch.num_bytes) == 0
+
+
+async def test_an_answer_that_nobody_reads_holds_up_no_other(model: LanguageModel) -> None:
+    thread = ModelThread(model, most=2)
+    unread = thread.generate(request(model, PROMPTS[0], 40))
+    await anext(unread)
+    for _ in range(3):
+        asked = request(model, PROMPTS[1], 60)
+        assert await text(thread, asked) == alone(model, asked)
+    rest = [portion async for portion in unread]
+    assert len(rest) == 1  # all that came meanwhile, as one
+    assert rest[0].finish is not None
+    thread.close()
+
+
+async def test_many_calls_do_not_stall_an_answer(thread: ModelThread, model: LanguageModel) -> None:
+    stream = thread.generate(request(model, PROMPTS[0], 4000))
+    await anext(stream)
+    seen: list[int] = []
+
+    def look() -> None:
+        seen.append(thread._batch._rows[0].generated)
+
+    await asyncio.gather(*(thread.run(look) for _ in range(6)))
+    assert all(later > earlier for earlier, later in itertools.pairwise(seen))
+    await stream.aclose()
     assert await rows(thread) == 0
 
 
