@@ -4,6 +4,7 @@ import asyncio
 import importlib.metadata
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -27,7 +28,7 @@ from service.routes import Routes
 from service.routing.quality import shipped
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
-from service.rpc.server import RunningServer, ServerConfig, serve
+from service.rpc.server import Companion, RunningServer, ServerConfig, serve
 from service.staleness import Staleness
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore
@@ -91,6 +92,7 @@ class Service:
         self.supervisor = WorkerSupervisor(config, jobs)
         artifacts = StoredArtifacts(layout, corpora, content)
         artifacts.tidy()
+        self.embed = embedder.embed
         self.backend = Backend(
             corpora=corpora,
             uploads=Uploads(self._database, content, corpora, config.limits, layout.uploads),
@@ -138,14 +140,30 @@ def run_server(config: ServiceConfig) -> None:
     # Whoever starts a server reads one line of its output; a log there would fill the pipe and stop it.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     listening = ServerConfig(config.listen, config.insecure)
+    open_door = _door(config) if config.http else None
     config.data.mkdir(parents=True, exist_ok=True)
     service = Service(config)
     service.supervisor.start()
-    asyncio.run(serve(listening, service, _announce))
+    door = open_door(service) if open_door else None
+    asyncio.run(serve(listening, service, _announce, door))
+
+
+def _door(config: ServiceConfig) -> Callable[[Service], Companion]:
+    """Checked before the model is loaded; the web libraries are an extra."""
+    try:
+        from service.http.door import DoorAddress, beside
+    except ImportError as error:
+        raise ValueError(
+            f"http: the package {error.name} is missing; pip install 'longmemory[http]'"
+        ) from error
+    address = DoorAddress(config.http, config.insecure)
+    return lambda service: beside(service.backend, service.embed, address)
 
 
 def _announce(server: RunningServer) -> None:
     sys.stdout.write(f"longmemory serves at {server.address}\n")
+    if server.beside:
+        sys.stdout.write(f"OpenAI's API at {server.beside}/v1\n")
     sys.stdout.flush()
 
 

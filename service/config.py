@@ -21,6 +21,7 @@ class ServiceConfig:
     dtype: str = "auto"
     threads: int = 0
     insecure: bool = False
+    http: str = ""  # where OpenAI's API is; empty: nowhere
     limits: Limits = field(default_factory=Limits)
     policy: RoutingPolicy = field(default_factory=RoutingPolicy)
     reading: ReadingSettings = field(default_factory=ReadingSettings)

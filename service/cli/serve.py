@@ -63,6 +63,10 @@ def serve(
             help="Share of questions that take any open route, so that verdicts tell of all.",
         ),
     ] = 0.0,
+    http: Annotated[
+        str,
+        typer.Option("--http", metavar="HOST:PORT", help="Where OpenAI's API is; empty: nowhere."),
+    ] = "",
     insecure: Annotated[
         bool,
         typer.Option("--insecure", help="Listen beyond this machine without encryption."),
@@ -89,6 +93,7 @@ def serve(
                     dtype=dtype,
                     threads=threads,
                     insecure=insecure,
+                    http=http,
                     instant_tokens=instant_tokens,
                     policy=RoutingPolicy(explore=explore),
                 )
