@@ -3,6 +3,7 @@
 import asyncio
 import importlib.metadata
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from service.routes import Routes
 from service.routing.quality import shipped
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
-from service.rpc.server import METHODS, RunningServer, ServerConfig, serve
+from service.rpc.server import METHODS, Companion, RunningServer, ServerConfig, serve
 from service.staleness import Staleness
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore
@@ -106,6 +107,7 @@ class Service:
             artifacts.tidy()
         else:  # others may be writing
             artifacts.sweep()
+        self.embed = embedder.embed
         info = _info(model, embedder)
         self.metrics = Metrics(
             METHODS,
@@ -179,6 +181,7 @@ def run_server(config: ServiceConfig) -> None:
     configure_logs(config.logs)
     listening = ServerConfig(config.listen, config.insecure)
     page_address = PageAddress(config.metrics, config.insecure) if config.metrics else None
+    open_door = _door(config) if config.http else None
     config.data.mkdir(parents=True, exist_ok=True)
     service = Service(config)
     with ExitStack() as stack:
@@ -186,13 +189,28 @@ def run_server(config: ServiceConfig) -> None:
         if page:
             stack.callback(page.close)
         service.supervisor.start()
-        asyncio.run(serve(listening, service, lambda server: _announce(server, page)))
+        door = open_door(service) if open_door else None
+        asyncio.run(serve(listening, service, lambda server: _announce(server, page), door))
+
+
+def _door(config: ServiceConfig) -> Callable[[Service], Companion]:
+    """Checked before the model is loaded; the web libraries are an extra."""
+    try:
+        from service.http.door import DoorAddress, beside
+    except ImportError as error:
+        raise ValueError(
+            f"http: the package {error.name} is missing; pip install 'longmemory[http]'"
+        ) from error
+    address = DoorAddress(config.http, config.insecure)
+    return lambda service: beside(service.backend, service.embed, address)
 
 
 def _announce(server: RunningServer, page: MetricsPage | None) -> None:
     sys.stdout.write(f"longmemory serves at {server.address}\n")
     if page:
         sys.stdout.write(f"metrics at {page.url}\n")
+    if server.beside:
+        sys.stdout.write(f"OpenAI's API at {server.beside}/v1\n")
     sys.stdout.flush()
 
 

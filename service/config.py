@@ -27,6 +27,7 @@ class ServiceConfig:
     threads: int = 0
     batch: int = 16  # answers decoded at once
     insecure: bool = False
+    http: str = ""  # where OpenAI's API is; empty: nowhere
     limits: Limits = field(default_factory=Limits)
     policy: RoutingPolicy = field(default_factory=RoutingPolicy)
     reading: ReadingSettings = field(default_factory=ReadingSettings)

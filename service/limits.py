@@ -41,6 +41,10 @@ class Limits:
     max_queue_tokens: int = 131_072
     # A few minutes of work on one CPU; longer lists come in several calls, each with its deadline.
     max_batch_questions: int = 256
+    # A prompt with a text of 10 million tokens passes; longer ones are registered.
+    max_http_bytes: int = 64 * MIB
+    # Some seconds of one CPU.
+    max_embedding_texts: int = 256
     # One screen of a listing, and the most rows that stay well under one message.
     default_page_size: int = 50
     max_page_size: int = 1000

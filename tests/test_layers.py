@@ -22,6 +22,8 @@ DOORWAYS = {
     "faiss": {"retrieval", "benchmarks"},
     "grpc": {"service"},
     "redis": {"service"},
+    "starlette": {"service"},
+    "uvicorn": {"service"},
     "sqlite3": {"service"},
     "matplotlib": {"evaluation"},
     "bm25s": {"retrieval", "benchmarks"},

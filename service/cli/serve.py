@@ -97,6 +97,10 @@ def serve(
             help="Processes started to index and train; 1 with SQLite, 0 with Redis.",
         ),
     ] = None,
+    http: Annotated[
+        str,
+        typer.Option("--http", metavar="HOST:PORT", help="Where OpenAI's API is; empty: nowhere."),
+    ] = "",
     insecure: Annotated[
         bool,
         typer.Option("--insecure", help="Listen beyond this machine without encryption."),
@@ -127,6 +131,7 @@ def serve(
                     insecure=insecure,
                     state=state,
                     workers=workers,
+                    http=http,
                     instant_tokens=instant_tokens,
                     policy=RoutingPolicy(explore=explore),
                     metrics=metrics,

@@ -111,6 +111,18 @@ class App(Protocol):
         ...
 
 
+class Companion(Protocol):
+    """Another door of the service, open as long as the gRPC server is."""
+
+    async def start(self) -> str:
+        """Bind and serve; where. Raises OSError when the address is taken."""
+        ...
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no more requests and end those under way within the grace."""
+        ...
+
+
 class RunningServer:
     """A server that answers at `address`."""
 
@@ -119,6 +131,7 @@ class RunningServer:
         self._status = status
         self.address = address
         self.port = port
+        self.beside: str = ""  # where the companion answers
 
     async def set_serving(self, service: str, is_serving: bool) -> None:
         """Change what health says of a service; the empty name means the whole server."""
@@ -166,7 +179,10 @@ async def start(config: ServerConfig, backend: Backend) -> RunningServer:
 
 
 async def serve(
-    config: ServerConfig, app: App, on_ready: Callable[[RunningServer], None] | None = None
+    config: ServerConfig,
+    app: App,
+    on_ready: Callable[[RunningServer], None] | None = None,
+    companion: Companion | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then stop in order; `on_ready` learns the bound address.
 
@@ -179,6 +195,8 @@ async def serve(
         loop.add_signal_handler(number, stopping.set)
     try:
         server = await start(config, app.backend)
+        if companion:
+            server.beside = await companion.start()
         if on_ready:
             on_ready(server)
         async with following_state(server.set_serving, app.backend.check_state):
@@ -191,7 +209,10 @@ async def serve(
                 "the model's thread died; the log says of what; start the server again",
             )
         _log.info("stopping", grace_seconds=config.grace_seconds)
-        await server.stop(config.drain_seconds, config.grace_seconds)
+        ends = [server.stop(config.drain_seconds, config.grace_seconds)]
+        if companion:
+            ends.append(companion.stop(config.grace_seconds))
+        await asyncio.gather(*ends)
     finally:
         await asyncio.to_thread(app.close)
         for number in signals:

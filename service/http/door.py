@@ -1,0 +1,147 @@
+"""The HTTP door's life: refuse an open door, bind, serve beside gRPC, stop in order."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from service.errors import ServiceError, fail
+from service.http import chat, chat_request, errors, models
+from service.http.embeddings import Embed, Embeddings
+from service.http.wire import read_object
+from service.rpc.backend import Backend
+from service.rpc.server import is_loopback
+
+Authorize = Callable[[Mapping[str, str]], Backend]
+"""The headers of a request to what its caller may work on; raises ServiceError."""
+
+_log = structlog.stdlib.get_logger("longmemory.http")
+
+
+@dataclass(frozen=True, slots=True)
+class DoorAddress:
+    """Where the door is; raises ValueError for one that other machines reach, unless insecure."""
+
+    address: str  # HOST:PORT; port 0: any free one
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        host, _, port = self.address.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise ValueError(f"http is {self.address!r}; give HOST:PORT, such as 127.0.0.1:7421")
+        if not (self.insecure or is_loopback(self.address)):
+            raise ValueError(
+                f"http is {self.address!r}, which other machines can reach, and the door does not "
+                "encrypt; listen on 127.0.0.1 behind a proxy, or set insecure"
+            )
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the process, which stops this server with the others."""
+        yield
+
+
+class HttpDoor:
+    """The door of one service, started and stopped with its gRPC server."""
+
+    def __init__(self, address: DoorAddress, app: Starlette) -> None:
+        self._address, self._app = address, app
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> str:
+        """Binds and serves; the URL it answers at. Raises OSError where the address is taken."""
+        host, _, port = self._address.address.rpartition(":")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host.strip("[]"), int(port)), family=family)
+        config = uvicorn.Config(
+            self._app, lifespan="off", log_config=None, access_log=False, server_header=False
+        )
+        self._server = _Server(config)
+        self._serving = asyncio.create_task(self._server.serve([listener]))
+        return f"http://{host}:{listener.getsockname()[1]}"
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Takes no more requests, lets answers end, and cuts what is left after the grace."""
+        if self._server is None or self._serving is None:
+            return
+        self._server.config.timeout_graceful_shutdown = max(1, round(grace_seconds))
+        self._server.should_exit = True
+        await self._serving
+
+
+def app(authorize: Authorize, embeddings: Callable[[Backend], Embeddings]) -> Starlette:
+    """The routes; `authorize` sees every request but `/healthz`."""
+
+    async def complete(request: Request) -> Response:
+        backend = authorize(request.headers)
+        body = await read_object(request, backend.limits.max_http_bytes)
+        asked = await asyncio.to_thread(chat_request.parse, body, backend.limits)
+        return await chat.complete(backend, asked, request.receive)
+
+    async def embed(request: Request) -> Response:
+        backend = authorize(request.headers)
+        body = await read_object(request, backend.limits.max_http_bytes)
+        return JSONResponse(await embeddings(backend).answer(body, backend.count_tokens))
+
+    async def list_models(request: Request) -> Response:
+        return JSONResponse(await models.listing(authorize(request.headers)))
+
+    async def get_model(request: Request) -> Response:
+        name = request.path_params["model"]
+        return JSONResponse(await models.one(authorize(request.headers), name))
+
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    routes = [
+        Route("/healthz", healthz),
+        Route("/v1/models", _told(list_models)),
+        Route("/v1/models/{model:path}", _told(get_model)),
+        Route("/v1/chat/completions", _told(complete), methods=["POST"]),
+        Route("/v1/embeddings", _told(embed), methods=["POST"]),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _no_such_place})
+
+
+def beside(backend: Backend, embed: Embed, address: DoorAddress) -> HttpDoor:
+    """The door to one backend that lets everyone in."""
+    embeddings = Embeddings(embed, backend.info.embedder, backend.limits)
+    return HttpDoor(address, app(lambda headers: backend, lambda backend: embeddings))
+
+
+def _told(
+    handle: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
+    """The handler, with its errors in OpenAI's form and nothing of a traceback in them."""
+
+    async def handled(request: Request) -> Response:
+        try:
+            return await handle(request)
+        except ServiceError as error:
+            return errors.response(error)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except Exception:
+            _log.exception("request failed", path=request.url.path)
+            return errors.response(fail("INTERNAL", "the server failed on this; its log tells why"))
+
+    return handled
+
+
+async def _no_such_place(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    told = {"message": f"{request.method} {request.url.path}: {error.detail}", "param": None}
+    told |= {"type": "invalid_request_error", "code": "NO_SUCH_PLACE"}
+    return JSONResponse({"error": told}, error.status_code, error.headers)

@@ -1,0 +1,71 @@
+"""`/v1/embeddings`: texts to the vectors that the service itself searches with."""
+
+import asyncio
+import base64
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import fail, quoted
+from service.http.wire import invalid, text
+from service.limits import Limits
+
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+"""Texts to unit vectors [len(texts), dimension]; called from threads, one call at a time."""
+
+
+class Embeddings:
+    """Embeds batches, one at a time, off the event loop."""
+
+    def __init__(self, embed: Embed, name: str, limits: Limits) -> None:
+        self._embed, self._name, self._limits = embed, name, limits
+        self._turn = asyncio.Lock()
+
+    async def answer(
+        self, body: dict[str, Any], count_tokens: Callable[[str], int]
+    ) -> dict[str, Any]:
+        """The vectors of a request. Raises INVALID_VALUE, MODEL_NOT_FOUND."""
+        texts = self._texts(body.get("input"))
+        form = body.get("encoding_format") or "float"
+        if form not in ("float", "base64"):
+            raise invalid("encoding_format", "it is neither float nor base64; use one of them")
+        if (name := text(body, "model")) != self._name:
+            raise fail(
+                "MODEL_NOT_FOUND",
+                f"model: {quoted(name)} makes no embeddings here; name '{self._name}'",
+                field="model",
+            )
+        async with self._turn:
+            vectors = await asyncio.to_thread(self._embed, texts)
+        if body.get("dimensions") not in (None, vectors.shape[1]):
+            raise invalid("dimensions", f"the vectors have {vectors.shape[1]}; leave it out")
+        tokens = await asyncio.to_thread(lambda: sum(map(count_tokens, texts)))
+        return {
+            "object": "list",
+            "model": name,
+            "data": [
+                {"object": "embedding", "index": place, "embedding": _encoded(vector, form)}
+                for place, vector in enumerate(vectors)
+            ],
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+
+    def _texts(self, value: object) -> list[str]:
+        texts = [value] if isinstance(value, str) else value
+        most, longest = self._limits.max_embedding_texts, self._limits.max_question_chars
+        if not isinstance(texts, list) or not texts:
+            raise invalid("input", "it is neither a text nor a list of texts; give one")
+        if len(texts) > most:
+            raise invalid("input", f"there are {len(texts)} texts; give at most {most} at once")
+        for place, one in enumerate(texts):
+            if not isinstance(one, str) or not 0 < len(one) <= longest:
+                raise invalid(f"input[{place}]", f"give a text of 1 to {longest} characters")
+        return texts
+
+
+def _encoded(vector: NDArray[np.float32], form: object) -> list[float] | str:
+    if form == "float":
+        return [float(value) for value in vector]
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")

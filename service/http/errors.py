@@ -1,0 +1,46 @@
+"""Errors in OpenAI's JSON form: the only place where an exception becomes an HTTP status."""
+
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from service.errors import Code, ServiceError
+
+# A failed precondition is 400 and not 409, which OpenAI's clients would try again.
+_STATUSES = {
+    Code.INVALID_ARGUMENT: 400,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.FAILED_PRECONDITION: 400,
+    Code.OUT_OF_RANGE: 400,
+    Code.ABORTED: 409,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.CANCELLED: 499,
+    Code.DATA_LOSS: 500,
+    Code.UNAVAILABLE: 503,
+    Code.INTERNAL: 500,
+}
+_TYPES = {400: "invalid_request_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+def body(error: ServiceError) -> dict[str, Any]:
+    """`{"error": {...}}` with the service's reason as the code."""
+    kind = _TYPES.get(
+        status(error), "invalid_request_error" if status(error) < 500 else "api_error"
+    )
+    told = {"message": error.message, "type": kind, "param": error.field, "code": error.reason}
+    return {"error": told}
+
+
+def status(error: ServiceError) -> int:
+    """The HTTP status of an error."""
+    return 413 if error.reason == "REQUEST_TOO_LARGE" else _STATUSES.get(error.code, 500)
+
+
+def response(error: ServiceError) -> JSONResponse:
+    """The whole answer to a request that failed, with Retry-After where waiting helps."""
+    headers = {}
+    if error.retry_after_seconds is not None:
+        headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
+    return JSONResponse(body(error), status(error), headers)
