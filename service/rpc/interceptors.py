@@ -34,7 +34,7 @@ Handler = Callable[[Any, Any], Any]
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of all four kinds; belongs innermost."""
+    """Wraps the handlers of all four kinds; inside it stands only what may raise ServiceError."""
 
     async def intercept_service(
         self,
@@ -46,13 +46,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         method = handler_call_details.method
-        make, behaviour = _kind(handler)
         wrap = _streaming if handler.response_streaming else _single
-        return make(
-            wrap(behaviour, method),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        return rebuilt(handler, lambda behaviour: wrap(behaviour, method))
+
+
+def rebuilt(handler: Any, wrap: Callable[[Handler], Handler]) -> Any:
+    """A method's handler around the wrapped behaviour."""
+    make, behaviour = _kind(handler)
+    return make(
+        wrap(behaviour),
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
 
 
 def _kind(handler: Any) -> tuple[Callable[..., Any], Handler]:

@@ -31,6 +31,7 @@ from longmemory.v1 import (
 )
 
 from service.limits import MIB
+from service.rpc.access import Access, AccessInterceptor, open_to_all
 from service.rpc.backend import Backend
 from service.rpc.cartridge_service import CartridgeService
 from service.rpc.corpus_service import CorpusService
@@ -39,6 +40,7 @@ from service.rpc.interceptors import CallInterceptor
 from service.rpc.job_service import JobService
 from service.rpc.operations_service import OperationsService
 from service.rpc.query_service import QueryService
+from service.rpc.tls import TlsFiles, reloading_credentials
 
 SERVICE_NAMES = tuple(
     service.full_name
@@ -70,15 +72,17 @@ class ServerConfig:
     insecure: bool = False  # listen beyond this machine although nothing is encrypted
     drain_seconds: float = 0.0  # between NOT_SERVING and the refusal of new calls
     grace_seconds: float = 10.0  # for calls that are under way
+    tls: TlsFiles | None = None
 
     def __post_init__(self) -> None:
         for name in ("drain_seconds", "grace_seconds"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; give seconds of at least 0")
-        if not (self.insecure or is_loopback(self.address)):
+        if not (self.tls or self.insecure or is_loopback(self.address)):
             raise ValueError(
                 f"address is {self.address!r}, which other machines can reach, and the server "
-                "does not encrypt; listen on 127.0.0.1 behind a proxy, or set insecure"
+                "does not encrypt; name a TLS certificate and its key, listen on 127.0.0.1 behind a "
+                "proxy, or set insecure"
             )
 
 
@@ -87,7 +91,12 @@ class App(Protocol):
 
     @property
     def backend(self) -> Backend:
-        """What the servicers work on."""
+        """What the default tenant works on."""
+        ...
+
+    @property
+    def access(self) -> Access:
+        """Who is let in and to which backend."""
         ...
 
     def close(self) -> None:
@@ -126,9 +135,15 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-async def start(config: ServerConfig, backend: Backend) -> RunningServer:
-    """Bind and serve. Raises OSError when the address is taken or cannot be bound."""
-    server = grpc.aio.server(interceptors=(CallInterceptor(),), options=_OPTIONS)
+async def start(
+    config: ServerConfig, backend: Backend, access: Access | None = None
+) -> RunningServer:
+    """Bind and serve; without `access` everybody works on the backend.
+
+    Raises OSError when the address is taken or cannot be bound, ValueError for TLS files that do not fit.
+    """
+    entrance = AccessInterceptor(access or open_to_all(backend))
+    server = grpc.aio.server(interceptors=(CallInterceptor(), entrance), options=_OPTIONS)
     _add_services(server, backend)
     status: Any = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
@@ -136,7 +151,7 @@ async def start(config: ServerConfig, backend: Backend) -> RunningServer:
     if is_loopback(config.address):
         reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
     try:
-        port = server.add_insecure_port(config.address)
+        port = _bind(server, config)
     except RuntimeError:
         raise OSError(f"cannot listen at {config.address}; is another server there?") from None
     await server.start()
@@ -157,7 +172,7 @@ async def serve(
     for number in signals:
         loop.add_signal_handler(number, stopping.set)
     try:
-        server = await start(config, app.backend)
+        server = await start(config, app.backend, app.access)
         if on_ready:
             on_ready(server)
         await stopping.wait()
@@ -169,15 +184,21 @@ async def serve(
             loop.remove_signal_handler(number)
 
 
+def _bind(server: grpc.aio.Server, config: ServerConfig) -> int:
+    if config.tls is None:
+        return server.add_insecure_port(config.address)
+    return server.add_secure_port(config.address, reloading_credentials(config.tls))
+
+
 def _add_services(server: grpc.aio.Server, backend: Backend) -> None:
     add: Any
     for add, servicer in (
-        (corpus_pb2_grpc.add_CorpusServiceServicer_to_server, CorpusService(backend)),
-        (cartridge_pb2_grpc.add_CartridgeServiceServicer_to_server, CartridgeService(backend)),
-        (job_pb2_grpc.add_JobServiceServicer_to_server, JobService(backend)),
-        (query_pb2_grpc.add_QueryServiceServicer_to_server, QueryService(backend)),
+        (corpus_pb2_grpc.add_CorpusServiceServicer_to_server, CorpusService()),
+        (cartridge_pb2_grpc.add_CartridgeServiceServicer_to_server, CartridgeService()),
+        (job_pb2_grpc.add_JobServiceServicer_to_server, JobService()),
+        (query_pb2_grpc.add_QueryServiceServicer_to_server, QueryService()),
         (info_pb2_grpc.add_InfoServiceServicer_to_server, InfoService(backend.info)),
-        (operations_pb2_grpc.add_OperationsServicer_to_server, OperationsService(backend)),
+        (operations_pb2_grpc.add_OperationsServicer_to_server, OperationsService()),
     ):
         add(servicer, server)
 
