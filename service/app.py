@@ -25,6 +25,7 @@ from service.residents import Residents
 from service.router import Router
 from service.routes import Routes
 from service.routing.quality import shipped
+from service.rpc.access import guarded
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
 from service.rpc.server import RunningServer, ServerConfig, serve
@@ -43,6 +44,7 @@ from service.state.uploads import Uploads
 from service.supervisor import WorkerSupervisor
 from service.text_answering import TextAnswerer
 from service.timings import Timings
+from service.tokens import TokenFile
 
 REQUEST_SECONDS = 24 * 3600.0  # how long a repeated request gets its first answer
 OUTCOME_SECONDS = 30 * 24 * 3600.0  # how long an answer that nobody judged is remembered
@@ -137,11 +139,12 @@ def run_server(config: ServiceConfig) -> None:
     """
     # Whoever starts a server reads one line of its output; a log there would fill the pipe and stop it.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    listening = ServerConfig(config.listen, config.insecure)
+    listening = ServerConfig(config.listen, config.insecure, tls=config.tls)
     config.data.mkdir(parents=True, exist_ok=True)
     service = Service(config)
     service.supervisor.start()
-    asyncio.run(serve(listening, service, _announce))
+    access = guarded(service.backend, TokenFile(config.data), config.auth)
+    asyncio.run(serve(listening, service, _announce, access))
 
 
 def _announce(server: RunningServer) -> None:

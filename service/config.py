@@ -8,6 +8,7 @@ from retrieval.crag import CragSettings
 from retrieval.infini_retri import ReadingSettings
 from service.limits import Limits
 from service.routing.choice import RoutingPolicy
+from service.rpc.tls import TlsFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class ServiceConfig:
     dtype: str = "auto"
     threads: int = 0
     insecure: bool = False
+    auth: bool | None = None  # None: as soon as one token exists
+    tls: TlsFiles | None = None
     limits: Limits = field(default_factory=Limits)
     policy: RoutingPolicy = field(default_factory=RoutingPolicy)
     reading: ReadingSettings = field(default_factory=ReadingSettings)

@@ -15,7 +15,7 @@ from service.errors import fail
 from service.rpc.backend import Backend
 from service.rpc.interceptors import Handler, rebuilt
 from service.rpc.permissions import EXEMPT, check
-from service.tokens import Caller, TokenFile
+from service.tokens import DEFAULT_TENANT, Caller, TokenFile
 
 TOKEN_KEY = "authorization"
 """The metadata key of the token, written as `Bearer <token>`."""
@@ -59,6 +59,29 @@ class Access:
             # Not reset: each call runs in a task, so in a context of its own.
             _current.set(backend)
             yield caller
+
+
+def guarded(backend: Backend, tokens: TokenFile, auth: bool | None) -> Access:
+    """The access of a server with one backend, the default tenant's; a token of another tenant is
+    refused. With `auth` None tokens are asked for from the first one on, until the server ends.
+    """
+    was_on = bool(auth)
+
+    def is_on() -> bool:
+        nonlocal was_on
+        was_on = was_on or (auth is None and tokens.exists)
+        return was_on
+
+    @asynccontextmanager
+    async def use(tenant: str) -> AsyncIterator[Backend]:
+        if tenant != DEFAULT_TENANT:
+            raise fail(
+                "TENANT_NOT_SERVED",
+                f"this server serves the tenant '{DEFAULT_TENANT}' alone; use a token of it",
+            )
+        yield backend
+
+    return Access(use, tokens, is_on)
 
 
 def open_to_all(backend: Backend) -> Access:

@@ -91,12 +91,7 @@ class App(Protocol):
 
     @property
     def backend(self) -> Backend:
-        """What the default tenant works on."""
-        ...
-
-    @property
-    def access(self) -> Access:
-        """Who is let in and to which backend."""
+        """What the servicers work on."""
         ...
 
     def close(self) -> None:
@@ -140,7 +135,7 @@ async def start(
 ) -> RunningServer:
     """Bind and serve; without `access` everybody works on the backend.
 
-    Raises OSError when the address is taken or cannot be bound, ValueError for TLS files that do not fit.
+    Raises OSError when the address is taken or cannot be bound, ValueError for unfit TLS files.
     """
     entrance = AccessInterceptor(access or open_to_all(backend))
     server = grpc.aio.server(interceptors=(CallInterceptor(), entrance), options=_OPTIONS)
@@ -164,7 +159,10 @@ async def start(
 
 
 async def serve(
-    config: ServerConfig, app: App, on_ready: Callable[[RunningServer], None] | None = None
+    config: ServerConfig,
+    app: App,
+    on_ready: Callable[[RunningServer], None] | None = None,
+    access: Access | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then stop in order; `on_ready` learns the bound address."""
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -172,7 +170,7 @@ async def serve(
     for number in signals:
         loop.add_signal_handler(number, stopping.set)
     try:
-        server = await start(config, app.backend, app.access)
+        server = await start(config, app.backend, access)
         if on_ready:
             on_ready(server)
         await stopping.wait()

@@ -28,7 +28,7 @@ class TlsFiles:
         """Raises ValueError where a file cannot be read or the key is not the certificate's."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            # An answer to the question for a password, so that an encrypted key is refused, not asked for.
+            # With a password given, an encrypted key is refused instead of asked for.
             context.load_cert_chain(self.certificate, self.key, password="")
             if self.client_ca:
                 context.load_verify_locations(self.client_ca)
@@ -46,6 +46,17 @@ class TlsFiles:
     def _paths(self) -> list[Path]:
         values = [getattr(self, entry.name) for entry in fields(self)]
         return [value for value in values if value is not None]
+
+
+def tls_files(
+    certificate: Path | None, key: Path | None, client_ca: Path | None
+) -> TlsFiles | None:
+    """The files where any is named; raises ValueError where certificate or key is missing."""
+    if certificate and key:
+        return TlsFiles(certificate, key, client_ca)
+    if certificate or key or client_ca:
+        raise ValueError("TLS needs a certificate and its key; name both, or none of the TLS files")
+    return None
 
 
 def reloading_credentials(files: TlsFiles) -> grpc.ServerCredentials:
