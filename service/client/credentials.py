@@ -42,10 +42,10 @@ class _Details(NamedTuple):
 
 
 class _Bearer(
-    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc]
-    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc]
-    grpc.StreamUnaryClientInterceptor,  # type: ignore[misc]
-    grpc.StreamStreamClientInterceptor,  # type: ignore[misc]
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
 ):
     """Sends the token with every call; gRPC's own call credentials refuse a channel without TLS."""
 
@@ -63,10 +63,11 @@ class _Bearer(
         )
         return continuation(sent, request)
 
-    intercept_unary_unary = _send
-    intercept_unary_stream = _send
-    intercept_stream_unary = _send
-    intercept_stream_stream = _send
+    # The four differ in their types alone.
+    intercept_unary_unary: Any = _send
+    intercept_unary_stream: Any = _send
+    intercept_stream_unary: Any = _send
+    intercept_stream_stream: Any = _send
 
 
 def open_channel(
