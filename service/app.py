@@ -5,6 +5,7 @@ import importlib.metadata
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -26,6 +27,7 @@ from service.residents import Residents
 from service.router import Router
 from service.routes import Routes
 from service.routing.quality import shipped
+from service.rpc.access import guarded
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
 from service.rpc.server import METHODS, Companion, RunningServer, ServerConfig, serve
@@ -52,6 +54,7 @@ from service.telemetry.tracing import NoTracing, OpenTelemetry
 from service.telemetry.watched_answers import WatchedAnswers, WatchedTextAnswers
 from service.text_answering import TextAnswerer
 from service.timings import Timings
+from service.tokens import TokenFile
 
 REQUEST_SECONDS = 24 * 3600.0  # how long a repeated request gets its first answer
 OUTCOME_SECONDS = 30 * 24 * 3600.0  # how long an answer that nobody judged is remembered
@@ -179,18 +182,20 @@ def run_server(config: ServiceConfig) -> None:
     """
     # Whoever starts a server reads one line of its output; a log there would fill the pipe and stop it.
     configure_logs(config.logs)
-    listening = ServerConfig(config.listen, config.insecure)
+    listening = ServerConfig(config.listen, config.insecure, tls=config.tls)
     page_address = PageAddress(config.metrics, config.insecure) if config.metrics else None
     open_door = _door(config) if config.http else None
     config.data.mkdir(parents=True, exist_ok=True)
     service = Service(config)
+    access = guarded(service.backend, TokenFile(config.data), config.auth)
     with ExitStack() as stack:
         page = MetricsPage(page_address, service.metrics.registry) if page_address else None
         if page:
             stack.callback(page.close)
         service.supervisor.start()
         door = open_door(service) if open_door else None
-        asyncio.run(serve(listening, service, lambda server: _announce(server, page), door))
+        announce = partial(_announce, page=page)
+        asyncio.run(serve(listening, service, announce, access, door))
 
 
 def _door(config: ServiceConfig) -> Callable[[Service], Companion]:

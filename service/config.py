@@ -9,6 +9,7 @@ from retrieval.crag import CragSettings
 from retrieval.infini_retri import ReadingSettings
 from service.limits import Limits
 from service.routing.choice import RoutingPolicy
+from service.rpc.tls import TlsFiles
 from service.telemetry.logs import LogSettings
 
 STATE_VARIABLE = "LONGMEMORY_STATE"
@@ -28,6 +29,8 @@ class ServiceConfig:
     batch: int = 16  # answers decoded at once
     insecure: bool = False
     http: str = ""  # where OpenAI's API is; empty: nowhere
+    auth: bool | None = None  # None: as soon as one token exists
+    tls: TlsFiles | None = None
     limits: Limits = field(default_factory=Limits)
     policy: RoutingPolicy = field(default_factory=RoutingPolicy)
     reading: ReadingSettings = field(default_factory=ReadingSettings)

@@ -166,6 +166,7 @@ def check_memory() -> Check:
 
 def check_server(server: str) -> Check:
     """A longmemory server answers, or the port is free for one."""
+    from service.cli.credentials import credentials_given
     from service.client.connection import Client, ClientError
 
     host, _, port = server.rpartition(":")
@@ -181,7 +182,7 @@ def check_server(server: str) -> Check:
             "server", WARN, f"none answers at {server}", "start it there, or check --server"
         )
     try:
-        with Client(server) as client:
+        with Client(server, credentials_given()) as client:
             info = client.info(PROBE_SECONDS)
     except ClientError as error:
         return Check(

@@ -9,11 +9,13 @@ from service.cli import corpus as cli_corpus
 from service.cli import jobs as cli_jobs
 from service.cli.ask import ask
 from service.cli.calibrate import calibrate
+from service.cli.credentials import take_credentials
 from service.cli.doctor_command import doctor
 from service.cli.evaluate import app as evaluate_app
 from service.cli.feedback import feedback
 from service.cli.read import read
 from service.cli.serve import serve, setup
+from service.cli.token import app as token_app
 from service.cli.top import top
 from service.cli.worker import worker
 
@@ -23,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.callback()(take_credentials)
 app.command("serve")(serve)
 app.command("worker")(worker)
 app.command("setup")(setup)
@@ -33,6 +36,7 @@ app.command("feedback")(feedback)
 app.command("read")(read)
 app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(token_app, name="token")
 app.command("calibrate")(calibrate)
 app.command("doctor")(doctor)
 app.command("top")(top)

@@ -50,11 +50,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing
 @contextmanager
 def connected(server: str, as_json: bool) -> Iterator[Client]:
     """A client of the server; inside, what goes wrong becomes a message and exit code 1."""
+    from service.cli.credentials import credentials_given
     from service.client.connection import Client, ClientError
 
     with errors_told(as_json):
         try:
-            with Client(server) as client:
+            with Client(server, credentials_given()) as client:
                 yield client
         except ClientError as error:
             stop(error.report, as_json)

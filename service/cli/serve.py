@@ -105,6 +105,18 @@ def serve(
         bool,
         typer.Option("--insecure", help="Listen beyond this machine without encryption."),
     ] = False,
+    auth: Annotated[
+        bool | None,
+        typer.Option("--auth/--no-auth", help="Ask for tokens; default: once there is one."),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option("--tls-certificate", help="PEM: the server's certificate.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="PEM: its key.")] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option("--tls-client-ca", help="PEM: clients must show a certificate of it (mTLS)."),
+    ] = None,
 ) -> None:
     """Run the server until Ctrl-C."""
     try:
@@ -114,6 +126,7 @@ def serve(
         from service.config import ServiceConfig
         from service.errors import ServiceError
         from service.routing.choice import RoutingPolicy
+        from service.rpc.tls import tls_files
         from service.telemetry.logs import LogSettings
     except ImportError as error:
         raise _missing_package(error) from error
@@ -132,6 +145,8 @@ def serve(
                     state=state,
                     workers=workers,
                     http=http,
+                    auth=auth,
+                    tls=tls_files(tls_certificate, tls_key, tls_client_ca),
                     instant_tokens=instant_tokens,
                     policy=RoutingPolicy(explore=explore),
                     metrics=metrics,

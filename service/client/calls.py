@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-import grpc
 from google.longrunning import operations_pb2_grpc
 from longmemory.v1 import (
     cartridge_pb2_grpc,
@@ -17,6 +16,7 @@ from longmemory.v1 import (
     query_pb2_grpc,
 )
 
+from service.client.credentials import Credentials, open_channel
 from service.client.failures import client_errors
 
 MESSAGE_BYTES = 64 * 1024 * 1024
@@ -36,9 +36,9 @@ _OPTIONS = (
 class Calls:
     """The stubs of one server, and how they are called."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, credentials: Credentials | None = None) -> None:
         self.address = address
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._channel = open_channel(address, credentials or Credentials(), _OPTIONS)
         self.corpora = self._stub(corpus_pb2_grpc.CorpusServiceStub)
         self.cartridges = self._stub(cartridge_pb2_grpc.CartridgeServiceStub)
         self.queries = self._stub(query_pb2_grpc.QueryServiceStub)

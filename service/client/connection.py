@@ -12,6 +12,7 @@ from longmemory.v1 import cartridge_pb2, corpus_pb2, info_pb2, query_pb2
 
 from service.client import wire as wire
 from service.client.calls import CALL_SECONDS, Calls
+from service.client.credentials import Credentials
 from service.client.failures import ClientError
 from service.client.query import AskOptions, query_request, text_requests
 from service.client.types import (
@@ -32,7 +33,7 @@ from service.client.types import (
 from service.client.upload import plan_upload, send_documents
 from service.client.watch import get_job, watch_job
 
-__all__ = ["Client", "ClientError", "SourceDocument"]
+__all__ = ["Client", "ClientError", "Credentials", "SourceDocument"]
 
 PAGE_SIZE = 1000
 
@@ -60,9 +61,10 @@ class Client:
     jobs by id or by name. Every method raises ClientError when its call fails.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, credentials: Credentials | None = None) -> None:
+        """Raises OSError where a TLS file cannot be read."""
         self.address = address
-        self._calls = Calls(address)
+        self._calls = Calls(address, credentials)
 
     def close(self) -> None:
         """Close the connection; calls under way end."""

@@ -16,7 +16,7 @@ from service.errors import ServiceError, fail
 from service.first_cartridge import INSTANT
 from service.parts import LEAST_PART_TOKENS
 from service.rpc import wire
-from service.rpc.backend import Backend
+from service.rpc.access import CallersBackend
 from service.state.cartridge_shelf import CartridgeRecord
 from service.state.corpus import Corpus
 from service.state.job import JobKind
@@ -29,11 +29,8 @@ _EFFORTS = {
 }
 
 
-class CartridgeService(cartridge_pb2_grpc.CartridgeServiceServicer):
+class CartridgeService(CallersBackend, cartridge_pb2_grpc.CartridgeServiceServicer):
     """Checks requests, asks the backend in a thread, and sends what it says."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
 
     async def TrainCartridge(
         self, request: cartridge_pb2.TrainCartridgeRequest, context: Any

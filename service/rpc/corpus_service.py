@@ -15,16 +15,13 @@ from service import ids
 from service.errors import ServiceError, fail, quoted
 from service.first_cartridge import INSTANT
 from service.rpc import wire
-from service.rpc.backend import Backend
+from service.rpc.access import CallersBackend
 from service.state.corpus import Corpus, CorpusState
 from service.state.job import JobKind, JobState
 
 
-class CorpusService(corpus_pb2_grpc.CorpusServiceServicer):
+class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
     """Checks requests, asks the backend in a thread, and sends what it says."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
 
     async def CreateCorpus(
         self, request: corpus_pb2.CreateCorpusRequest, context: Any

@@ -46,7 +46,7 @@ class Watch:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of all four kinds; belongs innermost."""
+    """Wraps the handlers of all four kinds; inside it stands only what may raise ServiceError."""
 
     def __init__(self, watch: Watch | None = None) -> None:
         self._watch = watch or Watch()
@@ -61,13 +61,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         method = handler_call_details.method
-        make, behaviour = _kind(handler)
         wrap = _streaming if handler.response_streaming else _single
-        return make(
-            wrap(behaviour, method, self._watch),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        return rebuilt(handler, lambda behaviour: wrap(behaviour, method, self._watch))
+
+
+def rebuilt(handler: Any, wrap: Callable[[Handler], Handler]) -> Any:
+    """A method's handler around the wrapped behaviour."""
+    make, behaviour = _kind(handler)
+    return make(
+        wrap(behaviour),
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
 
 
 def _kind(handler: Any) -> tuple[Callable[..., Any], Handler]:

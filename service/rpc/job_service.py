@@ -12,7 +12,7 @@ from longmemory.v1 import job_pb2, job_pb2_grpc
 from service import ids
 from service.errors import fail
 from service.rpc import wire
-from service.rpc.backend import Backend
+from service.rpc.access import CallersBackend
 from service.rpc.operations_service import POLL_SECONDS, read_operation
 from service.state.job import Job
 
@@ -20,11 +20,8 @@ from service.state.job import Job
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
 
 
-class JobService(job_pb2_grpc.JobServiceServicer):
+class JobService(CallersBackend, job_pb2_grpc.JobServiceServicer):
     """Polls the job's events; every watcher sees each of them once and in order."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
 
     async def WatchJob(
         self, request: job_pb2.WatchJobRequest, context: Any

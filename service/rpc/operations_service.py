@@ -12,6 +12,7 @@ from google.protobuf.empty_pb2 import Empty
 from service import ids
 from service.errors import Code, ServiceError, fail
 from service.rpc import wire
+from service.rpc.access import CallersBackend
 from service.rpc.backend import Backend
 from service.state.cartridge_shelf import CartridgeRecord
 from service.state.corpus import Corpus
@@ -29,11 +30,8 @@ def read_operation(backend: Backend, job: Job) -> operations_pb2.Operation:
     return wire.operation(job, _made(backend, job) if job.state is JobState.SUCCEEDED else None)
 
 
-class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]
+class OperationsService(CallersBackend, operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]
     """Reads, lists, cancels, deletes and awaits jobs."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
 
     async def GetOperation(
         self, request: operations_pb2.GetOperationRequest, context: Any

@@ -14,17 +14,14 @@ from service import ids
 from service.answers import AnswerEvent, Question
 from service.errors import ServiceError, fail
 from service.rpc import query_wire
-from service.rpc.backend import Backend
+from service.rpc.access import CallersBackend
 from service.rpc.wire import duration
 
 T = TypeVar("T")
 
 
-class QueryService(query_pb2_grpc.QueryServiceServicer):
+class QueryService(CallersBackend, query_pb2_grpc.QueryServiceServicer):
     """Hands checked questions to the answerer and sends its events."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
 
     async def Query(self, request: query_pb2.QueryRequest, context: Any) -> query_pb2.QueryResponse:
         """A whole answer; a repeat under the same request id gets the first one."""

@@ -32,6 +32,7 @@ from longmemory.v1 import (
 
 from service.errors import fail
 from service.limits import MIB
+from service.rpc.access import Access, AccessInterceptor, open_to_all
 from service.rpc.backend import Backend
 from service.rpc.cartridge_service import CartridgeService
 from service.rpc.corpus_service import CorpusService
@@ -41,6 +42,7 @@ from service.rpc.job_service import JobService
 from service.rpc.operations_service import OperationsService
 from service.rpc.query_service import QueryService
 from service.rpc.state_health import following_state
+from service.rpc.tls import TlsFiles, reloading_credentials
 
 _MODULES = (corpus_pb2, cartridge_pb2, job_pb2, query_pb2, info_pb2, operations_pb2)
 SERVICE_NAMES = tuple(
@@ -86,15 +88,17 @@ class ServerConfig:
     insecure: bool = False  # listen beyond this machine although nothing is encrypted
     drain_seconds: float = 0.0  # between NOT_SERVING and the refusal of new calls
     grace_seconds: float = 10.0  # for calls that are under way
+    tls: TlsFiles | None = None
 
     def __post_init__(self) -> None:
         for name in ("drain_seconds", "grace_seconds"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; give seconds of at least 0")
-        if not (self.insecure or is_loopback(self.address)):
+        if not (self.tls or self.insecure or is_loopback(self.address)):
             raise ValueError(
                 f"address is {self.address!r}, which other machines can reach, and the server "
-                "does not encrypt; listen on 127.0.0.1 behind a proxy, or set insecure"
+                "does not encrypt; name a TLS certificate and its key, listen on 127.0.0.1 behind a "
+                "proxy, or set insecure"
             )
 
 
@@ -155,10 +159,17 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-async def start(config: ServerConfig, backend: Backend) -> RunningServer:
-    """Bind and serve. Raises OSError when the address is taken or cannot be bound."""
-    watch = Watch(backend.observer, backend.tracing)
-    server = grpc.aio.server(interceptors=(CallInterceptor(watch),), options=_OPTIONS)
+async def start(
+    config: ServerConfig, backend: Backend, access: Access | None = None
+) -> RunningServer:
+    """Bind and serve; without `access` everybody works on the backend.
+
+    Raises OSError when the address is taken or cannot be bound, ValueError for unfit TLS files.
+    """
+    # The first to see a call is told of what the second refuses.
+    calls = CallInterceptor(Watch(backend.observer, backend.tracing))
+    entrance = AccessInterceptor(access or open_to_all(backend))
+    server = grpc.aio.server(interceptors=(calls, entrance), options=_OPTIONS)
     _add_services(server, backend)
     status: Any = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
@@ -166,7 +177,7 @@ async def start(config: ServerConfig, backend: Backend) -> RunningServer:
     if is_loopback(config.address):
         reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
     try:
-        port = server.add_insecure_port(config.address)
+        port = _bind(server, config)
     except RuntimeError:
         raise OSError(f"cannot listen at {config.address}; is another server there?") from None
     await server.start()
@@ -182,6 +193,7 @@ async def serve(
     config: ServerConfig,
     app: App,
     on_ready: Callable[[RunningServer], None] | None = None,
+    access: Access | None = None,
     companion: Companion | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then stop in order; `on_ready` learns the bound address.
@@ -194,7 +206,7 @@ async def serve(
     for number in signals:
         loop.add_signal_handler(number, stopping.set)
     try:
-        server = await start(config, app.backend)
+        server = await start(config, app.backend, access)
         if companion:
             server.beside = await companion.start()
         if on_ready:
@@ -232,15 +244,21 @@ async def _is_told_to_stop(stopping: asyncio.Event, is_alive: Callable[[], bool]
         waiting.cancel()
 
 
+def _bind(server: grpc.aio.Server, config: ServerConfig) -> int:
+    if config.tls is None:
+        return server.add_insecure_port(config.address)
+    return server.add_secure_port(config.address, reloading_credentials(config.tls))
+
+
 def _add_services(server: grpc.aio.Server, backend: Backend) -> None:
     add: Any
     for add, servicer in (
-        (corpus_pb2_grpc.add_CorpusServiceServicer_to_server, CorpusService(backend)),
-        (cartridge_pb2_grpc.add_CartridgeServiceServicer_to_server, CartridgeService(backend)),
-        (job_pb2_grpc.add_JobServiceServicer_to_server, JobService(backend)),
-        (query_pb2_grpc.add_QueryServiceServicer_to_server, QueryService(backend)),
+        (corpus_pb2_grpc.add_CorpusServiceServicer_to_server, CorpusService()),
+        (cartridge_pb2_grpc.add_CartridgeServiceServicer_to_server, CartridgeService()),
+        (job_pb2_grpc.add_JobServiceServicer_to_server, JobService()),
+        (query_pb2_grpc.add_QueryServiceServicer_to_server, QueryService()),
         (info_pb2_grpc.add_InfoServiceServicer_to_server, InfoService(backend.info)),
-        (operations_pb2_grpc.add_OperationsServicer_to_server, OperationsService(backend)),
+        (operations_pb2_grpc.add_OperationsServicer_to_server, OperationsService()),
     ):
         add(servicer, server)
 

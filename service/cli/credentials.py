@@ -1,0 +1,42 @@
+"""The options in front of every command: whose token, and how the server is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import click
+import typer
+
+if TYPE_CHECKING:
+    from service.client.credentials import Credentials
+
+
+def take_credentials(
+    context: typer.Context,
+    token: Annotated[
+        str, typer.Option(envvar="LONGMEMORY_TOKEN", show_default=False, help="A bearer token.")
+    ] = "",
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(envvar="LONGMEMORY_TLS_CA", help="PEM: who signed the server's certificate."),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(envvar="LONGMEMORY_TLS_CERTIFICATE", help="PEM: the client's certificate."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(envvar="LONGMEMORY_TLS_KEY", help="PEM: its key.")
+    ] = None,
+) -> None:
+    """A long-context memory service: register texts, train cartridges, ask."""
+    context.obj = (token, tls_ca, tls_certificate, tls_key)
+
+
+def credentials_given() -> Credentials:
+    """What was given in front of the command; raises ValueError where it does not fit together."""
+    from service.client.credentials import Credentials
+
+    context = click.get_current_context(silent=True)
+    given = context.find_object(tuple) if context else None
+    return Credentials(*given) if given else Credentials()

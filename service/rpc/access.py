@@ -1,0 +1,148 @@
+"""Before every call: whose token it carries, whether that may call this, and the tenant's backend."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from service.errors import fail
+from service.rpc.backend import Backend
+from service.rpc.interceptors import Handler, rebuilt
+from service.rpc.permissions import EXEMPT, check
+from service.tokens import DEFAULT_TENANT, Caller, TokenFile
+
+TOKEN_KEY = "authorization"
+"""The metadata key of the token, written as `Bearer <token>`."""
+
+Metadata = Iterable[tuple[str, str | bytes]]
+
+_current: ContextVar[Backend] = ContextVar("backend")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who is let in and to what; without `tokens` everybody is the default tenant's admin.
+
+    `use` lends the backend of a tenant for the time of one call.
+    """
+
+    use: Callable[[str], AbstractAsyncContextManager[Backend]]
+    tokens: TokenFile | None = None
+    is_on: Callable[[], bool] = lambda: True  # asked at every call: the first token closes the door
+
+    def caller(self, method: str, metadata: Metadata) -> Caller:
+        """Who calls a method.
+
+        Raises:
+            ServiceError: TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, ROLE_TOO_LOW.
+        """
+        if self.tokens is None or not self.is_on():
+            return Caller()
+        caller = self.tokens.caller(_bearer(metadata))
+        check(method, caller)
+        return caller
+
+    @asynccontextmanager
+    async def enter(self, method: str, metadata: Metadata) -> AsyncIterator[Caller | None]:
+        """Within it servicers find the caller's backend; None stands for a method open to anybody."""
+        if method in EXEMPT:
+            yield None
+            return
+        caller = self.caller(method, metadata)
+        async with self.use(caller.tenant) as backend:
+            # Not reset: each call runs in a task, so in a context of its own.
+            _current.set(backend)
+            yield caller
+
+
+def guarded(backend: Backend, tokens: TokenFile, auth: bool | None) -> Access:
+    """The access of a server with one backend, the default tenant's; a token of another tenant is
+    refused. With `auth` None tokens are asked for from the first one on, until the server ends.
+    """
+    was_on = bool(auth)
+
+    def is_on() -> bool:
+        nonlocal was_on
+        was_on = was_on or (auth is None and tokens.exists)
+        return was_on
+
+    @asynccontextmanager
+    async def use(tenant: str) -> AsyncIterator[Backend]:
+        if tenant != DEFAULT_TENANT:
+            raise fail(
+                "TENANT_NOT_SERVED",
+                f"this server serves the tenant '{DEFAULT_TENANT}' alone; use a token of it",
+            )
+        yield backend
+
+    return Access(use, tokens, is_on)
+
+
+def open_to_all(backend: Backend) -> Access:
+    """The access of a server with one backend and no tokens."""
+
+    @asynccontextmanager
+    async def use(tenant: str) -> AsyncIterator[Backend]:
+        yield backend
+
+    return Access(use)
+
+
+class CallersBackend:
+    """What a servicer works on: the backend of the call under way."""
+
+    @property
+    def _backend(self) -> Backend:
+        """Raises LookupError outside a call."""
+        return _current.get()
+
+
+class AccessInterceptor(grpc.aio.ServerInterceptor):
+    """Lets calls in or refuses them; belongs inside `CallInterceptor`, which tells the error."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The handler of a call behind the check; None for an unknown method."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        return rebuilt(handler, lambda inner: self._guarded(inner, handler_call_details.method))
+
+    def _guarded(self, behaviour: Handler, method: str) -> Handler:
+        async def one(request: Any, context: Any) -> Any:
+            async with self._access.enter(method, context.invocation_metadata() or ()):
+                return await behaviour(request, context)
+
+        async def many(request: Any, context: Any) -> AsyncIterator[Any]:
+            async with (
+                self._access.enter(method, context.invocation_metadata() or ()),
+                aclosing(behaviour(request, context)) as messages,
+            ):
+                async for message in messages:
+                    yield message
+
+        return many if inspect.isasyncgenfunction(behaviour) else one
+
+
+def _bearer(metadata: Metadata) -> str:
+    given = [value for key, value in metadata if key.lower() == TOKEN_KEY]
+    kind, _, token = given[0].partition(" ") if given and isinstance(given[0], str) else ("",) * 3
+    if kind.lower() != "bearer" or not token.strip():
+        raise fail(
+            "TOKEN_MISSING",
+            "the call carries no bearer token; set LONGMEMORY_TOKEN or --token, which sends "
+            f"`{TOKEN_KEY}: Bearer TOKEN`",
+        )
+    return token.strip()
