@@ -57,7 +57,8 @@ def configure_logs(settings: LogSettings, file: TextIO | None = None) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             getattr(logging, settings.level.upper())
         ),
-        logger_factory=lambda *name: _Printer(out, *name),
+        # Looked up at each line: standard error may be another by then.
+        logger_factory=lambda *name: _Printer(file or sys.stderr, *name),
         cache_logger_on_first_use=False,
     )
 
