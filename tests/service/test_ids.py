@@ -1,6 +1,8 @@
 """Ids are checked before they reach a database or a path, and errors name field and mend."""
 
+import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -92,8 +94,8 @@ def test_every_reason_that_is_raised_has_a_code() -> None:
 def test_an_error_is_read_back_as_it_was_stored() -> None:
     error = fail("UPLOAD_OFFSET_GAP", "offset: 3 leaves a gap", field="offset", expected_offset=2)
     assert error.metadata == {"expected_offset": "2"}
-    assert ErrorRecord.from_json(error.record.to_json()) == error.record
-    assert ErrorRecord.from_json(None) is None
+    assert ErrorRecord.of(json.loads(json.dumps(asdict(error.record)))) == error.record
+    assert ErrorRecord.of(None) is None
 
 
 @pytest.mark.parametrize(
