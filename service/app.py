@@ -3,11 +3,13 @@
 import asyncio
 import importlib.metadata
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from engine.embedding import Embedder
 from engine.model import LanguageModel
@@ -107,7 +109,7 @@ class Service:
             artifacts.tidy()
         else:  # others may be writing
             artifacts.sweep()
-        self.embed = embedder.embed
+        self._embedder = embedder
         info = _info(model, embedder)
         self.metrics = Metrics(
             METHODS,
@@ -155,6 +157,10 @@ class Service:
             is_alive=lambda: self._thread.is_alive,
             check_state=store.check,
         )
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors [len(texts), dimension], made by the model's thread, which owns the embedder."""
+        return await self._thread.run(lambda: self._embedder.embed(texts))
 
     def close(self) -> None:
         """Ends the worker and the model's thread, then lets the data folder go; blocks."""

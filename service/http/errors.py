@@ -23,13 +23,26 @@ _STATUSES = {
 }
 _TYPES = {400: "invalid_request_error", 404: "not_found_error", 429: "rate_limit_error"}
 
+# The answerers name the fields of the gRPC messages.
+_PARAMS = {
+    "corpus": "model",
+    "corpus_id": "model",
+    "query": "messages",
+    "route": "longmemory.route",
+    "reader": "longmemory.reader",
+    "cartridge": "longmemory.cartridge",
+    "cartridge_id": "longmemory.cartridge",
+    "budget.max_prompt_tokens": "longmemory.max_prompt_tokens",
+}
+
 
 def body(error: ServiceError) -> dict[str, Any]:
     """`{"error": {...}}` with the service's reason as the code."""
     kind = _TYPES.get(
         status(error), "invalid_request_error" if status(error) < 500 else "api_error"
     )
-    told = {"message": error.message, "type": kind, "param": error.field, "code": error.reason}
+    param = _PARAMS.get(error.field, error.field) if error.field else None
+    told = {"message": error.message, "type": kind, "param": param, "code": error.reason}
     return {"error": told}
 
 
