@@ -23,7 +23,7 @@ _STATUSES = {
 }
 _TYPES = {400: "invalid_request_error", 404: "not_found_error", 429: "rate_limit_error"}
 
-# The answerers name the fields of the gRPC messages.
+# The answerers name the fields of the gRPC messages, the state names none of what it does not find.
 _PARAMS = {
     "corpus": "model",
     "corpus_id": "model",
@@ -34,6 +34,7 @@ _PARAMS = {
     "cartridge_id": "longmemory.cartridge",
     "budget.max_prompt_tokens": "longmemory.max_prompt_tokens",
 }
+_SOUGHT = {"CORPUS_NOT_FOUND": "model", "CARTRIDGE_NOT_FOUND": "longmemory.cartridge"}
 
 
 def body(error: ServiceError) -> dict[str, Any]:
@@ -41,7 +42,8 @@ def body(error: ServiceError) -> dict[str, Any]:
     kind = _TYPES.get(
         status(error), "invalid_request_error" if status(error) < 500 else "api_error"
     )
-    param = _PARAMS.get(error.field, error.field) if error.field else None
+    field = error.field or ""
+    param = _PARAMS.get(field, field) or _SOUGHT.get(error.reason)
     told = {"message": error.message, "type": kind, "param": param, "code": error.reason}
     return {"error": told}
 
