@@ -7,7 +7,7 @@ PROTOS := $(wildcard protos/longmemory/v1/*.proto)
 export LONGMEMORY_DATA := $(DATA)
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test test-fast check protos bench deploy-check clean
+.PHONY: setup demo test test-long test-fast check protos bench deploy-check clean
 
 $(VENV)/.installed: deploy/requirements.lock pyproject.toml engine/wheels.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -25,8 +25,11 @@ demo: setup  ## the whole job once, as a table
 test: setup  ## the whole suite
 	$(BIN)/python -m pytest
 
+test-long: setup  ## the tests that take minutes each: several servers and workers, live metrics
+	$(BIN)/python -m pytest -m long
+
 test-fast: $(VENV)/.installed  ## without the wheel model and without processes
-	$(BIN)/python -m pytest -m "not wheel and not process"
+	$(BIN)/python -m pytest -m "not wheel and not process and not long"
 
 check: $(VENV)/.installed  ## lint, types, proto lint, drift of generated code
 	$(BIN)/ruff check .

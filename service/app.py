@@ -3,12 +3,14 @@
 import asyncio
 import importlib.metadata
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from engine.embedding import Embedder
 from engine.model import LanguageModel
@@ -27,7 +29,7 @@ from service.residents import Residents
 from service.router import Router
 from service.routes import Routes
 from service.routing.quality import shipped
-from service.rpc.access import guarded
+from service.rpc.access import Access, guarded
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
 from service.rpc.server import METHODS, Companion, RunningServer, ServerConfig, serve
@@ -110,7 +112,7 @@ class Service:
             artifacts.tidy()
         else:  # others may be writing
             artifacts.sweep()
-        self.embed = embedder.embed
+        self._embedder = embedder
         info = _info(model, embedder)
         self.metrics = Metrics(
             METHODS,
@@ -159,6 +161,10 @@ class Service:
             check_state=store.check,
         )
 
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors [len(texts), dimension], made by the model's thread, which owns the embedder."""
+        return await self._thread.run(lambda: self._embedder.embed(texts))
+
     def close(self) -> None:
         """Ends the worker and the model's thread, then lets the data folder go; blocks."""
         self.supervisor.stop()
@@ -193,12 +199,12 @@ def run_server(config: ServiceConfig) -> None:
         if page:
             stack.callback(page.close)
         service.supervisor.start()
-        door = open_door(service) if open_door else None
+        door = open_door(service, access) if open_door else None
         announce = partial(_announce, page=page)
         asyncio.run(serve(listening, service, announce, access, door))
 
 
-def _door(config: ServiceConfig) -> Callable[[Service], Companion]:
+def _door(config: ServiceConfig) -> Callable[[Service, Access], Companion]:
     """Checked before the model is loaded; the web libraries are an extra."""
     try:
         from service.http.door import DoorAddress, beside
@@ -207,7 +213,7 @@ def _door(config: ServiceConfig) -> Callable[[Service], Companion]:
             f"http: the package {error.name} is missing; pip install 'longmemory[http]'"
         ) from error
     address = DoorAddress(config.http, config.insecure)
-    return lambda service: beside(service.backend, service.embed, address)
+    return lambda service, access: beside(service.backend, service.embed, address, access)
 
 
 def _announce(server: RunningServer, page: MetricsPage | None) -> None:

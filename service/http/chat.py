@@ -5,11 +5,12 @@ import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -130,9 +131,10 @@ class EventStream(Response):
         self._answer, self._events = answer, events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends the events; closes them whatever happens."""
+        """Sends the events; closes them whatever happens. Nobody is left to tell of a client gone."""
         async with aclosing(self._events):
-            await until_gone(receive, self._send_all(send))
+            with suppress(ClientDisconnect):
+                await until_gone(receive, self._send_all(send))
 
     async def _send_all(self, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}

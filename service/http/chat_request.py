@@ -14,7 +14,7 @@ from service.text_answering import TextQuestion
 
 INLINE = "memory"
 PREFIX = "memory/"
-_BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
+_LAST_BLANK_LINE = re.compile(r"(.*)\n[ \t\r]*\n(.*)", re.DOTALL)
 _MAX_STOPS = 16
 _ROLES = ("system", "developer", "user", "assistant")
 _READ = {
@@ -126,11 +126,9 @@ def _content(value: object, field: str) -> str:
 def _split(messages: list[str]) -> tuple[str, str]:
     """The text and the question: what stands before and behind the last blank line."""
     last = messages[-1].strip()
-    breaks = list(_BLANK_LINE.finditer(last))
     earlier = messages[:-1]
-    if breaks:
-        earlier = [*earlier, last[: breaks[-1].start()]]
-        last = last[breaks[-1].end() :]
+    if halves := _LAST_BLANK_LINE.fullmatch(last):
+        earlier, last = [*earlier, halves[1]], halves[2]
     context = "\n\n".join(earlier)
     if not context.strip():
         raise fail(

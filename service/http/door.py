@@ -17,12 +17,18 @@ from starlette.routing import Route
 from service.errors import ServiceError, fail
 from service.http import chat, chat_request, errors, models
 from service.http.embeddings import Embed, Embeddings
+from service.http.presence import until_gone
 from service.http.wire import read_object
+from service.rpc.access import TOKEN_KEY, Access, open_to_all
 from service.rpc.backend import Backend
 from service.rpc.server import is_loopback
 
-Authorize = Callable[[Mapping[str, str]], Backend]
-"""The headers of a request to what its caller may work on; raises ServiceError."""
+Authorize = Callable[[str, Mapping[str, str]], Awaitable[Backend]]
+"""The gRPC method that a request stands for and its headers, to what its caller may work on; raises
+ServiceError.
+"""
+_ASK = "/longmemory.v1.QueryService/Query"
+_LIST = "/longmemory.v1.CorpusService/ListCorpora"
 
 _log = structlog.stdlib.get_logger("longmemory.http")
 
@@ -59,12 +65,18 @@ class HttpDoor:
         self._address, self._app = address, app
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
+        app.state.is_stopping = False
 
     async def start(self) -> str:
         """Binds and serves; the URL it answers at. Raises OSError where the address is taken."""
         host, _, port = self._address.address.rpartition(":")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host.strip("[]"), int(port)), family=family)
+        try:
+            listener = socket.create_server((host.strip("[]"), int(port)), family=family)
+        except OSError as error:
+            raise OSError(
+                f"cannot listen at {self._address.address} ({error.strerror}); choose another address"
+            ) from error
         config = uvicorn.Config(
             self._app, lifespan="off", log_config=None, access_log=False, server_header=False
         )
@@ -72,37 +84,46 @@ class HttpDoor:
         self._serving = asyncio.create_task(self._server.serve([listener]))
         return f"http://{host}:{listener.getsockname()[1]}"
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Takes no more requests, lets answers end, and cuts what is left after the grace."""
+    async def stop(self, drain_seconds: float, grace_seconds: float) -> None:
+        """Says so at `/healthz`, lets answers end, and cuts what is left after the grace."""
         if self._server is None or self._serving is None:
             return
+        self._app.state.is_stopping = True
+        await asyncio.sleep(drain_seconds)
         self._server.config.timeout_graceful_shutdown = max(1, round(grace_seconds))
         self._server.should_exit = True
         await self._serving
 
 
-def app(authorize: Authorize, embeddings: Callable[[Backend], Embeddings]) -> Starlette:
-    """The routes; `authorize` sees every request but `/healthz`."""
+def app(
+    authorize: Authorize,
+    embeddings: Callable[[Backend], Embeddings],
+    is_alive: Callable[[], bool],
+) -> Starlette:
+    """The routes; `authorize` sees every request but `/healthz`, `is_alive` tells of the model."""
 
     async def complete(request: Request) -> Response:
-        backend = authorize(request.headers)
+        backend = await authorize(_ASK, request.headers)
         body = await read_object(request, backend.limits.max_http_bytes)
         asked = await asyncio.to_thread(chat_request.parse, body, backend.limits)
         return await chat.complete(backend, asked, request.receive)
 
     async def embed(request: Request) -> Response:
-        backend = authorize(request.headers)
+        backend = await authorize(_ASK, request.headers)
         body = await read_object(request, backend.limits.max_http_bytes)
-        return JSONResponse(await embeddings(backend).answer(body, backend.count_tokens))
+        answer = embeddings(backend).answer(body, backend.count_tokens)
+        return JSONResponse(await until_gone(request.receive, answer))
 
     async def list_models(request: Request) -> Response:
-        return JSONResponse(await models.listing(authorize(request.headers)))
+        return JSONResponse(await models.listing(await authorize(_LIST, request.headers)))
 
     async def get_model(request: Request) -> Response:
         name = request.path_params["model"]
-        return JSONResponse(await models.one(authorize(request.headers), name))
+        return JSONResponse(await models.one(await authorize(_LIST, request.headers), name))
 
     async def healthz(request: Request) -> Response:
+        if request.app.state.is_stopping or not is_alive():
+            return JSONResponse({"status": "stopping"}, 503)
         return JSONResponse({"status": "ok"})
 
     routes = [
@@ -115,10 +136,20 @@ def app(authorize: Authorize, embeddings: Callable[[Backend], Embeddings]) -> St
     return Starlette(routes=routes, exception_handlers={HTTPException: _no_such_place})
 
 
-def beside(backend: Backend, embed: Embed, address: DoorAddress) -> HttpDoor:
-    """The door to one backend that lets everyone in."""
+def beside(
+    backend: Backend, embed: Embed, address: DoorAddress, access: Access | None = None
+) -> HttpDoor:
+    """The door to one backend; it asks for the tokens that gRPC asks for, none without `access`."""
     embeddings = Embeddings(embed, backend.info.embedder, backend.limits)
-    return HttpDoor(address, app(lambda headers: backend, lambda backend: embeddings))
+    entrance = access or open_to_all(backend)
+
+    async def authorize(method: str, headers: Mapping[str, str]) -> Backend:
+        given = headers.get(TOKEN_KEY)
+        caller = entrance.caller(method, [(TOKEN_KEY, given)] if given else [])
+        async with entrance.use(caller.tenant) as lent:
+            return lent
+
+    return HttpDoor(address, app(authorize, lambda backend: embeddings, backend.is_alive))
 
 
 def _told(

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,17 @@ from service.errors import fail, quoted
 from service.http.wire import invalid, text
 from service.limits import Limits
 
-Embed = Callable[[Sequence[str]], NDArray[np.float32]]
-"""Texts to unit vectors [len(texts), dimension]; called from threads, one call at a time."""
+Embed = Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
+"""Texts to unit vectors [len(texts), dimension]."""
+
+_AT_ONCE = 16  # texts embedded between two steps of the answers under way
 
 
 class Embeddings:
-    """Embeds batches, one at a time, off the event loop."""
+    """Embeds what a request asks for, in portions that let answers go on between them."""
 
     def __init__(self, embed: Embed, name: str, limits: Limits) -> None:
         self._embed, self._name, self._limits = embed, name, limits
-        self._turn = asyncio.Lock()
 
     async def answer(
         self, body: dict[str, Any], count_tokens: Callable[[str], int]
@@ -37,8 +38,10 @@ class Embeddings:
                 f"model: {quoted(name)} makes no embeddings here; name '{self._name}'",
                 field="model",
             )
-        async with self._turn:
-            vectors = await asyncio.to_thread(self._embed, texts)
+        portions = [
+            await self._embed(texts[at : at + _AT_ONCE]) for at in range(0, len(texts), _AT_ONCE)
+        ]
+        vectors = np.concatenate(portions)
         if body.get("dimensions") not in (None, vectors.shape[1]):
             raise invalid("dimensions", f"the vectors have {vectors.shape[1]}; leave it out")
         tokens = await asyncio.to_thread(lambda: sum(map(count_tokens, texts)))

@@ -9,6 +9,8 @@ from service.errors import Code, ServiceError
 # A failed precondition is 400 and not 409, which OpenAI's clients would try again.
 _STATUSES = {
     Code.INVALID_ARGUMENT: 400,
+    Code.UNAUTHENTICATED: 401,
+    Code.PERMISSION_DENIED: 403,
     Code.NOT_FOUND: 404,
     Code.ALREADY_EXISTS: 409,
     Code.FAILED_PRECONDITION: 400,
@@ -21,7 +23,26 @@ _STATUSES = {
     Code.UNAVAILABLE: 503,
     Code.INTERNAL: 500,
 }
-_TYPES = {400: "invalid_request_error", 404: "not_found_error", 429: "rate_limit_error"}
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
+# The answerers name the fields of the gRPC messages, the state names none of what it does not find.
+_PARAMS = {
+    "corpus": "model",
+    "corpus_id": "model",
+    "query": "messages",
+    "route": "longmemory.route",
+    "reader": "longmemory.reader",
+    "cartridge": "longmemory.cartridge",
+    "cartridge_id": "longmemory.cartridge",
+    "budget.max_prompt_tokens": "longmemory.max_prompt_tokens",
+}
+_SOUGHT = {"CORPUS_NOT_FOUND": "model", "CARTRIDGE_NOT_FOUND": "longmemory.cartridge"}
 
 
 def body(error: ServiceError) -> dict[str, Any]:
@@ -29,7 +50,9 @@ def body(error: ServiceError) -> dict[str, Any]:
     kind = _TYPES.get(
         status(error), "invalid_request_error" if status(error) < 500 else "api_error"
     )
-    told = {"message": error.message, "type": kind, "param": error.field, "code": error.reason}
+    field = error.field or ""
+    param = _PARAMS.get(field, field) or _SOUGHT.get(error.reason)
+    told = {"message": error.message, "type": kind, "param": param, "code": error.reason}
     return {"error": told}
 
 

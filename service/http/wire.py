@@ -18,6 +18,7 @@ async def read_object(request: Request, most_bytes: int) -> dict[str, Any]:
             raise fail(
                 "REQUEST_TOO_LARGE",
                 f"the body is larger than {most_bytes} bytes; register the text as a corpus",
+                max_bytes=most_bytes,
             )
     # Parsing a long prompt takes a while, which is no work for the event loop.
     return await asyncio.to_thread(_parse, bytes(data))
@@ -28,16 +29,20 @@ def _parse(data: bytes) -> dict[str, Any]:
         value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # finds lone surrogates
     except UnicodeDecodeError as error:
-        raise invalid("body", f"it is not UTF-8 at byte {error.start}; encode it so") from None
+        raise _unreadable(f"is not UTF-8 at byte {error.start}; encode it so") from None
     except UnicodeEncodeError:
-        raise invalid("body", "a text holds a lone surrogate; send whole characters") from None
+        raise _unreadable("holds a lone surrogate; send whole characters") from None
     except RecursionError:
-        raise invalid("body", "it is nested too deeply; send a flat request") from None
+        raise _unreadable("is nested too deeply; send a flat request") from None
     except ValueError as error:
-        raise invalid("body", f"it is not JSON ({error}); send one JSON object") from None
+        raise _unreadable(f"is not JSON ({error}); send one JSON object") from None
     if not isinstance(value, dict):
-        raise invalid("body", "it is not an object; send one JSON object")
+        raise _unreadable("is no object; send one JSON object")
     return value
+
+
+def _unreadable(wrong: str) -> ServiceError:
+    return fail("INVALID_VALUE", f"the body {wrong}")
 
 
 def _refuse_constant(name: str) -> None:

@@ -122,8 +122,8 @@ class Companion(Protocol):
         """Bind and serve; where. Raises OSError when the address is taken."""
         ...
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Take no more requests and end those under way within the grace."""
+    async def stop(self, drain_seconds: float, grace_seconds: float) -> None:
+        """Say so, let clients move on, then end what is still under way; nothing where not open."""
         ...
 
 
@@ -200,6 +200,7 @@ async def serve(
 
     Raises:
         ServiceError: INTERNAL where the model's thread died; health has said NOT_SERVING by then.
+        OSError: an address is taken; what was open before is closed.
     """
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -207,28 +208,40 @@ async def serve(
         loop.add_signal_handler(number, stopping.set)
     try:
         server = await start(config, app.backend, access)
-        if companion:
-            server.beside = await companion.start()
-        if on_ready:
-            on_ready(server)
-        async with following_state(server.set_serving, app.backend.check_state):
-            is_told = await _is_told_to_stop(stopping, app.backend.is_alive)
+        drain, grace = 0.0, 0.0  # of a server that never was whole
+        try:
+            if companion:
+                server.beside = await companion.start()
+            if on_ready:
+                on_ready(server)
+            async with following_state(server.set_serving, app.backend.check_state):
+                is_told = await _is_told_to_stop(stopping, app.backend.is_alive)
+            if is_told:
+                drain, grace = config.drain_seconds, config.grace_seconds
+                _log.info("stopping", grace_seconds=grace)
+            else:
+                drain = max(config.drain_seconds, _LAST_WORDS_SECONDS)
+                _log.error("stopping: the model's thread died", seconds=drain)
+        finally:
+            await _stop(server, companion, drain, grace)
         if not is_told:
-            _log.error("stopping: the model's thread died", seconds=_LAST_WORDS_SECONDS)
-            await server.stop(max(config.drain_seconds, _LAST_WORDS_SECONDS))
             raise fail(
                 "INTERNAL",
                 "the model's thread died; the log says of what; start the server again",
             )
-        _log.info("stopping", grace_seconds=config.grace_seconds)
-        ends = [server.stop(config.drain_seconds, config.grace_seconds)]
-        if companion:
-            ends.append(companion.stop(config.grace_seconds))
-        await asyncio.gather(*ends)
     finally:
         await asyncio.to_thread(app.close)
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+async def _stop(
+    server: RunningServer, companion: Companion | None, drain: float, grace: float
+) -> None:
+    ends = [server.stop(drain, grace)]
+    if companion:
+        ends.append(companion.stop(drain, grace))
+    await asyncio.gather(*ends)
 
 
 async def _is_told_to_stop(stopping: asyncio.Event, is_alive: Callable[[], bool]) -> bool:

@@ -16,7 +16,7 @@ from test_metrics import LABELS
 
 from service.telemetry.reading import Reading, read_page
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.long]
 
 SECRET = "Who keeps the lamp of the harbor?"
 FIRST = "longmemory_time_to_first_token_seconds"

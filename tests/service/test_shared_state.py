@@ -21,7 +21,7 @@ from redis_room import RedisServer, serving_redis
 from service.state.redis_store import RedisStore
 from service.state.tables import JOBS
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.long]
 SERVING, NOT_SERVING = (
     health_pb2.HealthCheckResponse.SERVING,
     health_pb2.HealthCheckResponse.NOT_SERVING,
