@@ -79,10 +79,13 @@ def neighbourhood(
 
 
 def standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Zero mean and unit deviation along the last axis; what does not vary is 0 everywhere."""
+    """Zero mean and unit deviation along the last axis; what does not vary is 0 everywhere, be it for
+    the last digits that a product of matrices leaves open.
+    """
     centred = values - values.mean(axis=-1, keepdims=True)
+    largest = np.abs(values).max(axis=-1, keepdims=True, initial=0.0)
     deviation = centred.std(axis=-1, keepdims=True)
     result: NDArray[np.float32] = np.divide(
-        centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-12
+        centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-6 * largest
     )
     return result

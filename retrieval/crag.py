@@ -7,10 +7,11 @@ cluster that has a say already adding less, so that every line keeps its span. A
 every cluster, as the paper has it, loses a third of the answers to lookups (benchmarks/crag).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.embedding import Embedder
 from retrieval.clusters import cluster
@@ -62,7 +63,8 @@ def retrieve(
     scores = scores[numbers]
     ranking = [Candidate(int(n), float(s), 0) for n, s in zip(numbers, scores, strict=True)]
     lines = {one.sentence: index.line(one.sentence) for one in ranking}
-    near = scores >= settings.share * scores[0]
+    near = scores >= min(settings.share * scores[0], scores[0])  # a best below 0 is near itself
+    near &= _firsts([lines[int(number)].text for number in numbers])
     numbers, scores = numbers[near], scores[near]
     vectors = index.vectors[numbers]
     weights = np.exp(settings.sharpness * (scores - scores[0])).astype(np.float32)
@@ -74,6 +76,12 @@ def retrieve(
     rows = choose(worth, costs, settings.evidence)
     evidence = [Candidate(int(numbers[i]), float(scores[i]), int(costs[i])) for i in rows]
     return Findings(in_document_order(evidence), ranking, lines)
+
+
+def _firsts(texts: Sequence[str]) -> NDArray[np.bool_]:
+    """Which of the texts did not stand before: said twice, a thing is told once."""
+    seen: dict[str, int] = {}
+    return np.array([seen.setdefault(text, i) == i for i, text in enumerate(texts)], dtype=np.bool_)
 
 
 def overview(

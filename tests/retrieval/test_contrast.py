@@ -74,6 +74,13 @@ def test_what_does_not_vary_is_nothing() -> None:
     assert len(contrast(np.zeros((3, 0), np.float32), np.zeros(0, np.int32)).scores) == 0
 
 
+@pytest.mark.parametrize("value", [0.3, 12.0, 3e-5])
+def test_the_last_digits_are_no_difference(value: float) -> None:
+    nearly = np.full((1, 19), value, np.float32)
+    nearly[0, 7] = np.nextafter(np.float32(value), np.float32(99))
+    np.testing.assert_array_equal(standardised(nearly), np.zeros((1, 19)))
+
+
 def test_a_sentence_that_holds_all_that_is_asked_covers_it() -> None:
     rows = np.full((3, 60), -9.0, np.float32)
     documents = np.arange(60, dtype=np.int32)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from engine.model import LanguageModel
 from retrieval.corpus_index import CorpusIndex, Document, Placement
@@ -11,7 +12,8 @@ from retrieval.crag import CragSettings, overview, retrieve
 from retrieval.heads import retrieval_heads
 from retrieval.hybrid import HybridSettings, search
 from retrieval.packing import Candidate
-from retrieval.window_index import WindowReader
+from retrieval.quantised_keys import QuantisedKeys
+from retrieval.window_index import WindowReader, WindowRecord
 from retrieval.windows import WindowSize, cut_windows
 
 
@@ -85,6 +87,23 @@ class Fixed:
 def test_an_empty_corpus_has_no_evidence() -> None:
     found = retrieve(Fixed(), CorpusIndex([], []), "Who?", CragSettings(), len)  # type: ignore[arg-type]
     assert found.evidence == ()
+
+
+def test_the_best_is_evidence_though_it_scores_below_nothing_and_equal_texts_are_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = WindowRecord(
+        np.array([(0, 8), (9, 17), (18, 26)], np.int32),
+        np.array([4, 4, 4], np.int32),
+        np.ones((3, 8), np.float32) / np.float32(np.sqrt(8)),
+        QuantisedKeys(torch.ones(1, 3, 4, dtype=torch.int8), torch.ones(1, 3)),
+    )
+    index = CorpusIndex([Document("a", "Same as. Same as. Same as.")], [Placement(0, 0, record)])
+    below = np.full(3, -0.25, np.float32)
+    monkeypatch.setattr("retrieval.crag.search", lambda *_: below)
+    found = retrieve(Fixed(), index, "Same?", CragSettings(), lambda _: 6)  # type: ignore[arg-type]
+    assert [one.sentence for one in found.evidence] == [0]
+    assert len(found.ranking) == 3
 
 
 @pytest.mark.parametrize("field", ["found", "clusters", "evidence"])

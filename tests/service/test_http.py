@@ -100,7 +100,7 @@ async def test_a_completion_carries_the_answer_and_how_it_was_found(room: HttpRo
     told = (said.usage.prompt_tokens, said.usage.completion_tokens, said.usage.total_tokens)
     assert told == (12, 2, 14)
     assert said.usage.prompt_tokens_details is not None
-    assert said.usage.prompt_tokens_details.cached_tokens == 5
+    assert said.usage.prompt_tokens_details.cached_tokens == 7
     memory = said.model_extra["longmemory"]
     assert (memory["route"], memory["reason"]) == ("cartridge", "CARTRIDGE_READY")
     assert memory["unread_messages"] == 1
@@ -351,7 +351,7 @@ async def test_the_door_closes_with_the_server(room: HttpRoom, is_told: bool) ->
     door, app = beside(backend, None, DoorAddress("127.0.0.1:0")), _App(backend)  # type: ignore[arg-type]
     ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     ends = asyncio.ensure_future(
-        serve(ServerConfig("127.0.0.1:0", grace_seconds=1.0), app, ready.set_result, door)
+        serve(ServerConfig("127.0.0.1:0", grace_seconds=1.0), app, ready.set_result, companion=door)
     )
     url = (await ready).beside
     assert (await room.plain.get(f"{url}/healthz")).status_code == 200
