@@ -68,7 +68,7 @@ async def desk(
             await server.stop()
             tracing.close()
             library.thread.close()
-            library.corpora._database.close()
+            library.corpora._store.close()
 
 
 def question(route: int = query_pb2.ROUTE_CRAG, tokens: int = 4) -> query_pb2.QueryRequest:
