@@ -16,6 +16,7 @@ from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import Document
 from service.state.index_catalog import Catalog, CatalogDocument, Catalogs, CatalogWindow
+from service.state.pages import all_pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,4 @@ class Indexer:
 
 
 def _all_documents(corpora: Corpora, corpus_id: str) -> Iterator[Document]:
-    token = ""
-    while True:
-        page, token = corpora.list_documents(corpus_id, 1000, token)
-        yield from page
-        if not token:
-            return
+    return all_pages(lambda token: corpora.list_documents(corpus_id, 1000, token))

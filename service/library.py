@@ -20,6 +20,7 @@ from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import Corpus
 from service.state.index_catalog import Catalog, Catalogs
+from service.state.pages import all_pages
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,15 +88,10 @@ _Key = tuple[str, str, str, int]  # corpus, cartridge, digest of its tensors, pa
 
 def reopen_unindexed(corpora: Corpora, catalogs: Catalogs, recipe: str) -> None:
     """Takes back what another model's index promised, so that indexing the corpora anew can start."""
-    token = ""
-    while True:
-        page, token = corpora.list(1000, token)
-        for corpus in page:
-            digest = corpus.indexed_digest
-            if digest and not catalogs.path(corpus.id, recipe, digest).exists():
-                corpora.mark_unindexed(corpus.id, digest)
-        if not token:
-            return
+    for corpus in all_pages(lambda token: corpora.list(1000, token)):
+        digest = corpus.indexed_digest
+        if digest and not catalogs.path(corpus.id, recipe, digest).exists():
+            corpora.mark_unindexed(corpus.id, digest)
 
 
 class Library:

@@ -6,6 +6,7 @@ from typing import Any
 from service.http.chat_request import INLINE, PREFIX, corpus_of
 from service.rpc.backend import Backend
 from service.state.corpus import Corpus
+from service.state.pages import all_pages
 
 
 async def listing(backend: Backend) -> dict[str, Any]:
@@ -24,13 +25,8 @@ async def one(backend: Backend, model: str) -> dict[str, Any]:
 
 
 def _all(backend: Backend) -> list[Corpus]:
-    found: list[Corpus] = []
-    token = ""
-    while True:
-        page, token = backend.corpora.list(backend.limits.max_page_size, token)
-        found += page
-        if not token:
-            return found
+    most = backend.limits.max_page_size
+    return list(all_pages(lambda token: backend.corpora.list(most, token)))
 
 
 def _of(corpus: Corpus) -> dict[str, Any]:

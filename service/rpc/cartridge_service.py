@@ -20,6 +20,7 @@ from service.rpc.access import CallersBackend
 from service.state.cartridge_shelf import CartridgeRecord
 from service.state.corpus import Corpus
 from service.state.job import JobKind
+from service.state.pages import all_pages
 
 _EFFORTS = {
     cartridge_pb2.TrainCartridgeRequest.EFFORT_UNSPECIFIED: Effort.FAST,
@@ -185,12 +186,10 @@ class CartridgeService(CallersBackend, cartridge_pb2_grpc.CartridgeServiceServic
     def _delete(self, name: ids.CartridgeName) -> None:
         backend = self._backend
         target = ids.cartridge_name(name.corpus_id, name.cartridge_id)
-        unfinished, token = [], ""
-        while True:
-            page, token = backend.jobs.list(page_token=token, corpus_id=name.corpus_id)
-            unfinished += [j.id for j in page if j.target == target and not j.state.is_final]
-            if not token:
-                break
+        jobs = all_pages(
+            lambda token: backend.jobs.list(page_token=token, corpus_id=name.corpus_id)
+        )
+        unfinished = [job.id for job in jobs if job.target == target and not job.state.is_final]
         deleted = backend.shelf.delete(name.corpus_id, name.cartridge_id)
         for job_id in unfinished:
             backend.jobs.cancel(job_id)

@@ -18,6 +18,7 @@ from service.rpc import wire
 from service.rpc.access import CallersBackend
 from service.state.corpus import Corpus, CorpusState
 from service.state.job import JobKind, JobState
+from service.state.pages import all_pages
 
 
 class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
@@ -189,12 +190,9 @@ class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
         backend.artifacts.forget_corpus(deleted)
 
     def _unfinished_jobs(self, corpus_id: str) -> list[str]:
-        found, token = [], ""
-        while True:
-            page, token = self._backend.jobs.list(page_token=token, corpus_id=corpus_id)
-            found += [job.id for job in page if not job.state.is_final]
-            if not token:
-                return found
+        jobs = self._backend.jobs
+        found = all_pages(lambda token: jobs.list(page_token=token, corpus_id=corpus_id))
+        return [job.id for job in found if not job.state.is_final]
 
 
 def _body(request: Any) -> bytes:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from service.errors import fail
 from service.limits import Limits
 from service.state.store import Key, Record, Store
 from service.state.table import Table
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,16 @@ def read_page(
     last = found[size - 1][0][len(listing.prefix) :]
     text = json.dumps({"of": listing.scope, "after": last})
     return records, base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def all_pages(read: Callable[[str], tuple[Sequence[T], str]]) -> Iterator[T]:
+    """What stands on every page; `read` gives the page of a token, and the next page's token."""
+    token = ""
+    while True:
+        page, token = read(token)
+        yield from page
+        if not token:
+            return
 
 
 def _after_token(token: str, listing: Listing) -> Key:

@@ -27,7 +27,7 @@ from service.errors import ServiceError
 from service.state import redis_scripts
 from service.state.redis_errors import Absence, conflict
 from service.state.redis_writes import Writes
-from service.state.store import Key, Record, ScopedStore, Store, bounds, decode_key, encode_key
+from service.state.store import Key, Record, bounds, decode_key, encode_key
 
 PREFIX = "{longmemory}"  # in braces, so that all keys lie in one slot of a cluster
 LOCK_SECONDS = 10.0
@@ -142,9 +142,6 @@ class RedisStore:
         found = merge(written, stored, key=lambda entry: entry[0], reverse=descending)
         there = ((decode_key(key), json.loads(value)) for key, value, _ in found if value)
         return list(islice(there, limit))
-
-    def scoped(self, name: str) -> Store:
-        return ScopedStore(self, name) if name else self
 
     def check(self) -> None:
         with self._absence.noticed():

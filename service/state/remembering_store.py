@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar, cast
 
 from service.errors import ServiceError
-from service.state.store import Key, Record, ScopedStore, Store
+from service.state.store import Key, Record, Store
 
 REMEMBERED_SECONDS = 3600.0
 _MOST_ANSWERS = 4096
@@ -60,9 +60,6 @@ class RememberingStore:
         return self._remembered(
             asked, lambda: self._store.range(table, prefix, after, limit, descending)
         )
-
-    def scoped(self, name: str) -> Store:
-        return ScopedStore(self, name) if name else self
 
     def check(self) -> None:
         self._store.check()

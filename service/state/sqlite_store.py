@@ -15,7 +15,7 @@ from pathlib import Path
 
 from service.errors import ServiceError, fail
 from service.state.migration import migrate
-from service.state.store import Key, Record, ScopedStore, Store, bounds, decode_key, encode_key
+from service.state.store import Key, Record, bounds, decode_key, encode_key
 
 SCHEMA_VERSION = 3
 
@@ -98,9 +98,6 @@ class SqliteStore:
         )
         rows = self._rows(sql, table, low, high, _NO_LIMIT if limit is None else limit)
         return [(decode_key(key), json.loads(value)) for key, value in rows]
-
-    def scoped(self, name: str) -> Store:
-        return ScopedStore(self, name) if name else self
 
     def check(self) -> None:
         with self.transaction():

@@ -58,10 +58,6 @@ class Store(Protocol):
         """Records whose keys begin with `prefix`, in order, behind `after`; numbers come as floats."""
         ...
 
-    def scoped(self, name: str) -> Store:
-        """A store of its own within this one, with the same transactions; an empty name: itself."""
-        ...
-
     def check(self) -> None:
         """Raises what a write would raise now; writes nothing."""
         ...
@@ -105,9 +101,6 @@ class ScopedStore:
     ) -> list[tuple[Key, Record]]:
         return self._store.range(self._of(table), prefix, after, limit, descending)
 
-    def scoped(self, name: str) -> Store:
-        return ScopedStore(self, name) if name else self
-
     def check(self) -> None:
         self._store.check()
 
@@ -116,6 +109,11 @@ class ScopedStore:
 
     def _of(self, table: str) -> str:
         return f"{self._name}/{table}"
+
+
+def scoped(store: Store, name: str) -> Store:
+    """A store of its own within another, with the same transactions; an empty name: the store itself."""
+    return ScopedStore(store, name) if name else store
 
 
 def encode_key(key: Key) -> bytes:

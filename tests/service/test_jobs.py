@@ -9,7 +9,7 @@ import pytest
 from service.errors import Code, ServiceError, fail
 from service.state.job import Job, JobKind, JobState
 from service.state.jobs import EVENTS_KEPT, MAX_ATTEMPTS, Jobs
-from service.state.store import Store
+from service.state.store import Store, scoped
 from service.state.tables import JOBS
 
 ERROR = fail("INTERNAL", "the model ran out of memory", step=7).record
@@ -320,7 +320,7 @@ def test_a_claim_that_the_store_lost_in_a_crash_is_not_given_to_another_as_the_s
 
 
 def test_two_tenants_have_queues_of_their_own(store: Store) -> None:
-    one, two = Jobs(store.scoped("one")), Jobs(store.scoped("two"))
+    one, two = Jobs(scoped(store, "one")), Jobs(scoped(store, "two"))
     job = enqueue(one)
     assert two.claim("w1") is None
     assert claim(one).id == job.id

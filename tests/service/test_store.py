@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from service.state.store import Key, Store, decode_key, encode_key
+from service.state.store import Key, Store, decode_key, encode_key, scoped
 from service.state.table import Table
 
 ORDERED: list[Key] = [
@@ -170,8 +170,9 @@ def test_the_clock_does_not_run_back(store: Store) -> None:
 
 
 def test_scopes_share_nothing_but_the_transaction(store: Store) -> None:
-    one, two, inner = store.scoped("one"), store.scoped("two"), store.scoped("one").scoped("two")
-    assert store.scoped("") is store
+    one, two = scoped(store, "one"), scoped(store, "two")
+    inner = scoped(one, "two")
+    assert scoped(store, "") is store
     with store.transaction():
         for scope in (one, two, inner):
             fill(scope, ("a",))
