@@ -82,7 +82,7 @@ class ModelThread:
         batch = self._batch
         return ModelLoad(
             self.is_alive,
-            self._inbox.qsize() + len(self._waiting),
+            self._inbox.qsize() + len(self._calls) + len(self._waiting),
             len(batch),
             batch.num_bytes,
             self._tokens,

@@ -244,6 +244,25 @@ async def test_what_still_waits_when_the_thread_ends_is_refused_and_not_left_wai
     await asyncio.gather(first, closing)
 
 
+async def test_a_call_that_was_taken_in_and_put_aside_still_counts_as_waiting(
+    model: LanguageModel,
+) -> None:
+    thread, began, may_end = ModelThread(model), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        began.set()
+        may_end.wait()
+
+    first = asyncio.create_task(thread.run(hold))
+    await asyncio.to_thread(began.wait)
+    second = asyncio.create_task(thread.run(lambda: thread.load.waiting))
+    third = asyncio.create_task(thread.run(lambda: thread.load.waiting))
+    await asyncio.sleep(0)  # until both are in the inbox
+    may_end.set()
+    assert await asyncio.gather(first, second, third) == [None, 1, 0]
+    thread.close()
+
+
 def broken(*_: Any) -> None:
     raise RuntimeError("out of memory")
 
