@@ -111,15 +111,12 @@ def _load_model(name: str, data: Path) -> LanguageModel:
 def _refusals_told(as_json: bool) -> Iterator[None]:
     """Inside, a cartridge or a model that does not fit becomes a message and exit code 1."""
     from cartridges.manifest import CartridgeError
-    from engine.errors import EngineError
 
     with errors_told(as_json):
         try:
             yield
         except CartridgeError as error:
             stop(ErrorReport("FAILED_PRECONDITION", error.reason, str(error)), as_json)
-        except EngineError as error:
-            stop(ErrorReport("FAILED_PRECONDITION", "MODEL_UNUSABLE", str(error)), as_json)
 
 
 def _tell_written(target: Path, as_json: bool) -> None:

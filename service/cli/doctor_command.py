@@ -10,8 +10,11 @@ from service.cli.output import (
     DEFAULT_DATA,
     DEFAULT_SERVER,
     DataOption,
+    DeviceOption,
     JsonOption,
+    MetricsOption,
     ServerOption,
+    StateOption,
     print_json,
 )
 
@@ -19,25 +22,9 @@ from service.cli.output import (
 def doctor(
     data: DataOption = DEFAULT_DATA,
     server: ServerOption = DEFAULT_SERVER,
-    state: Annotated[
-        str,
-        typer.Option(
-            "--state",
-            envvar="LONGMEMORY_STATE",
-            metavar="URL",
-            help="Where servers and workers keep their state, such as redis://host:6379/0.",
-        ),
-    ] = "",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    metrics: Annotated[
-        str,
-        typer.Option(
-            "--metrics",
-            envvar="LONGMEMORY_METRICS",
-            metavar="HOST:PORT",
-            help="Where the metrics page is to be.",
-        ),
-    ] = "",
+    state: StateOption = "",
+    device: DeviceOption = "auto",
+    metrics: MetricsOption = "",
     http: Annotated[
         str, typer.Option("--http", metavar="HOST:PORT", help="Where the HTTP door is to be.")
     ] = "",

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from engine.errors import EngineError
 from service.client.progress import job_line, job_state, progress_bar
 from service.client.types import ErrorReport, JobSnapshot
+from service.errors import ServiceError
 
 if TYPE_CHECKING:
     from service.client.connection import Client
@@ -44,6 +46,30 @@ StateOption = Annotated[
         help="Where records are kept: sqlite (in the data folder), or redis://host:port/0.",
     ),
 ]
+MetricsOption = Annotated[
+    str,
+    typer.Option(
+        "--metrics",
+        envvar="LONGMEMORY_METRICS",
+        metavar="HOST:PORT",
+        help="The server's Prometheus page; empty: there is none.",
+    ),
+]
+ModelOption = Annotated[
+    str, typer.Option("--model", help="A local folder or hub id; empty: the default model.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
+InstantTokensOption = Annotated[
+    int,
+    typer.Option(
+        "--instant-tokens",
+        min=0,
+        help="Corpora up to this many tokens get an instant cartridge by themselves; 0: none.",
+    ),
+]
+LogFormatOption = Annotated[str, typer.Option("--log-format", help="console or json.")]
+LogLevelOption = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
@@ -63,9 +89,15 @@ def connected(server: str, as_json: bool) -> Iterator[Client]:
 
 @contextmanager
 def errors_told(as_json: bool) -> Iterator[None]:
-    """Inside, errors of files and values become a message and exit code 1."""
+    """Inside, errors of files and values, of the service and of a model become a message and exit
+    code 1.
+    """
     try:
         yield
+    except ServiceError as error:
+        stop(ErrorReport(error.code, error.reason, error.message), as_json)
+    except EngineError as error:
+        stop(ErrorReport("FAILED_PRECONDITION", "MODEL_UNUSABLE", str(error)), as_json)
     except OSError as error:
         stop(ErrorReport("UNKNOWN", "FILE_ERROR", _os_message(error)), as_json)
     except ValueError as error:

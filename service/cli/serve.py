@@ -14,7 +14,14 @@ from service.cli.output import (
     DEFAULT_DATA,
     DEFAULT_SERVER,
     DataOption,
+    DeviceOption,
+    DtypeOption,
+    InstantTokensOption,
     JsonOption,
+    LogFormatOption,
+    LogLevelOption,
+    MetricsOption,
+    ModelOption,
     StateOption,
     errors_told,
     note,
@@ -32,13 +39,9 @@ def serve(
     listen: Annotated[
         str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")
     ] = DEFAULT_SERVER,
-    model: Annotated[
-        str, typer.Option("--model", help="A local folder or hub id; empty: the default model.")
-    ] = "",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    dtype: Annotated[
-        str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")
-    ] = "auto",
+    model: ModelOption = "",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     threads: Annotated[
         int,
         typer.Option(
@@ -50,14 +53,7 @@ def serve(
     batch: Annotated[
         int, typer.Option("--batch", min=1, max=256, help="Answers decoded at once.")
     ] = 16,
-    instant_tokens: Annotated[
-        int,
-        typer.Option(
-            "--instant-tokens",
-            min=0,
-            help="Corpora up to this many tokens get an instant cartridge by themselves; 0: none.",
-        ),
-    ] = 4096,
+    instant_tokens: InstantTokensOption = 4096,
     explore: Annotated[
         float,
         typer.Option(
@@ -67,23 +63,13 @@ def serve(
             help="Share of questions that take any open route, so that verdicts tell of all.",
         ),
     ] = 0.0,
-    metrics: Annotated[
-        str,
-        typer.Option(
-            "--metrics",
-            envvar="LONGMEMORY_METRICS",
-            metavar="HOST:PORT",
-            help="Where the Prometheus page is; empty: nowhere.",
-        ),
-    ] = "",
+    metrics: MetricsOption = "",
     otel: Annotated[
         bool,
         typer.Option("--otel", help="Send spans to the OTLP endpoint that the environment names."),
     ] = False,
-    log_format: Annotated[str, typer.Option("--log-format", help="console or json.")] = "console",
-    log_level: Annotated[
-        str, typer.Option("--log-level", help="debug, info, warning or error.")
-    ] = "info",
+    log_format: LogFormatOption = "console",
+    log_level: LogLevelOption = "info",
     log_questions: Annotated[
         bool, typer.Option("--log-questions", help="Log the text of every question.")
     ] = False,
@@ -121,43 +107,36 @@ def serve(
     """Run the server until Ctrl-C."""
     try:
         from engine.config import DEFAULT_MODEL
-        from engine.errors import EngineError
         from service.app import run_server
         from service.config import ServiceConfig
-        from service.errors import ServiceError
         from service.routing.choice import RoutingPolicy
         from service.rpc.tls import tls_files
         from service.telemetry.logs import LogSettings
     except ImportError as error:
         raise _missing_package(error) from error
     with errors_told(as_json=False):
-        try:
-            run_server(
-                ServiceConfig(
-                    data=data.expanduser(),
-                    listen=listen,
-                    model=model or DEFAULT_MODEL,
-                    device=device,
-                    dtype=dtype,
-                    threads=threads,
-                    batch=batch,
-                    insecure=insecure,
-                    state=state,
-                    workers=workers,
-                    http=http,
-                    auth=auth,
-                    tls=tls_files(tls_certificate, tls_key, tls_client_ca),
-                    instant_tokens=instant_tokens,
-                    policy=RoutingPolicy(explore=explore),
-                    metrics=metrics,
-                    otel=otel,
-                    logs=LogSettings(log_format, log_level, log_questions),
-                )
+        run_server(
+            ServiceConfig(
+                data=data.expanduser(),
+                listen=listen,
+                model=model or DEFAULT_MODEL,
+                device=device,
+                dtype=dtype,
+                threads=threads,
+                batch=batch,
+                insecure=insecure,
+                state=state,
+                workers=workers,
+                http=http,
+                auth=auth,
+                tls=tls_files(tls_certificate, tls_key, tls_client_ca),
+                instant_tokens=instant_tokens,
+                policy=RoutingPolicy(explore=explore),
+                metrics=metrics,
+                otel=otel,
+                logs=LogSettings(log_format, log_level, log_questions),
             )
-        except ServiceError as error:
-            stop(ErrorReport(error.code, error.reason, error.message), as_json=False)
-        except EngineError as error:
-            stop(ErrorReport("FAILED_PRECONDITION", "MODEL_UNUSABLE", str(error)), as_json=False)
+        )
 
 
 def setup(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:

@@ -15,10 +15,7 @@ from service.cli.output import (
     note,
     print_json,
     print_table,
-    stop,
 )
-from service.client.types import ErrorReport
-from service.errors import ServiceError
 from service.tokens import DEFAULT_TENANT, Token, TokenFile, parse_role
 
 app = typer.Typer(no_args_is_help=True, help="Bearer tokens of the server's callers.")
@@ -37,10 +34,7 @@ def add(
 ) -> None:
     """Make a token and print it, this once."""
     with errors_told(as_json):
-        try:
-            made, secret = TokenFile(data.expanduser()).add(tenant, parse_role(role), name, expires)
-        except ServiceError as error:
-            stop(ErrorReport(error.code, error.reason, error.message), as_json)
+        made, secret = TokenFile(data.expanduser()).add(tenant, parse_role(role), name, expires)
     if as_json:
         print_json(_told(made) | {"token": secret})
         return
@@ -52,10 +46,7 @@ def add(
 def list_tokens(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
     """List the tokens, without their secrets."""
     with errors_told(as_json):
-        try:
-            tokens = TokenFile(data.expanduser()).list()
-        except ServiceError as error:
-            stop(ErrorReport(error.code, error.reason, error.message), as_json)
+        tokens = TokenFile(data.expanduser()).list()
     if as_json:
         print_json([_told(token) for token in tokens])
         return
@@ -71,10 +62,7 @@ def revoke(
 ) -> None:
     """Forget a token; a running server refuses it from its next call on."""
     with errors_told(as_json):
-        try:
-            gone = TokenFile(data.expanduser()).revoke(token_id)
-        except ServiceError as error:
-            stop(ErrorReport(error.code, error.reason, error.message), as_json)
+        gone = TokenFile(data.expanduser()).revoke(token_id)
     if as_json:
         print_json(_told(gone))
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.output import JsonOption, count, errors_told, print_json, size, stop
+from service.cli.output import JsonOption, MetricsOption, count, errors_told, print_json, size, stop
 from service.client.types import ErrorReport
 
 if TYPE_CHECKING:
@@ -21,15 +21,7 @@ DEFAULT_METRICS = "127.0.0.1:7421"
 
 
 def top(
-    metrics: Annotated[
-        str,
-        typer.Option(
-            "--metrics",
-            envvar="LONGMEMORY_METRICS",
-            metavar="HOST:PORT",
-            help="The metrics page of the server (`longmemory serve --metrics HOST:PORT`).",
-        ),
-    ] = DEFAULT_METRICS,
+    metrics: MetricsOption = DEFAULT_METRICS,
     every: Annotated[
         float, typer.Option("--every", min=0.1, help="Seconds between two looks.")
     ] = 1.0,

@@ -166,3 +166,11 @@ def test_a_state_that_cannot_be_used_is_said_so_at_once(
     assert named in told.output
     assert "word" not in told.output
     assert "Traceback" not in told.output
+
+
+def test_a_state_that_does_not_answer_is_told_with_its_reason_and_no_trace(tmp_path: Path) -> None:
+    away = ["--state", "redis://127.0.0.1:1/0", "--data", str(tmp_path), "--json"]
+    result = CliRunner().invoke(app, ["evaluate", "router", *away])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert json.loads(result.stdout)["error"]["reason"] == "STATE_UNAVAILABLE"
