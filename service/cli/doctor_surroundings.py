@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from service.cli.doctor import FAIL, OK, WARN, Check
+from service.listen_address import split_address
 
 PROBE_SECONDS = 3.0
 REDIS = (7, 0)
@@ -18,13 +19,12 @@ CLOCK_FAIL_SECONDS = 10.0  # leases last thirty
 
 def check_port(name: str, address: str) -> Check:
     """Nothing else listens at an address that a server is to have."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    try:
+        host, port = split_address(address)
+    except ValueError:
         return Check(name, FAIL, f"{address} is not HOST:PORT", "write it as 127.0.0.1:7421")
     try:
-        family, kind, proto, _, place = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM
-        )[0]
+        family, kind, proto, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, proto) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)

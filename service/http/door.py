@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import structlog
 import uvicorn
@@ -19,9 +18,9 @@ from service.http import chat, chat_request, errors, models
 from service.http.embeddings import Embed, Embeddings
 from service.http.presence import until_gone
 from service.http.wire import read_object
+from service.listen_address import ListenAddress
 from service.rpc.access import TOKEN_KEY, Access, open_to_all
 from service.rpc.backend import Backend
-from service.rpc.server import is_loopback
 
 Authorize = Callable[[str, Mapping[str, str]], Awaitable[Backend]]
 """The gRPC method that a request stands for and its headers, to what its caller may work on; raises
@@ -33,22 +32,11 @@ _LIST = "/longmemory.v1.CorpusService/ListCorpora"
 _log = structlog.stdlib.get_logger("longmemory.http")
 
 
-@dataclass(frozen=True, slots=True)
-class DoorAddress:
-    """Where the door is; raises ValueError for one that other machines reach, unless insecure."""
+class DoorAddress(ListenAddress):
+    """Where the door is."""
 
-    address: str  # HOST:PORT; port 0: any free one
-    insecure: bool = False
-
-    def __post_init__(self) -> None:
-        host, _, port = self.address.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError(f"http is {self.address!r}; give HOST:PORT, such as 127.0.0.1:7421")
-        if not (self.insecure or is_loopback(self.address)):
-            raise ValueError(
-                f"http is {self.address!r}, which other machines can reach, and the door does not "
-                "encrypt; listen on 127.0.0.1 behind a proxy, or set insecure"
-            )
+    NAME = "http"
+    OPEN = "the door does not encrypt; listen on 127.0.0.1 behind a proxy, or set insecure"
 
 
 class _Server(uvicorn.Server):
@@ -69,20 +57,19 @@ class HttpDoor:
 
     async def start(self) -> str:
         """Binds and serves; the URL it answers at. Raises OSError where the address is taken."""
-        host, _, port = self._address.address.rpartition(":")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        address = self._address
         try:
-            listener = socket.create_server((host.strip("[]"), int(port)), family=family)
+            listener = socket.create_server((address.host, address.port), family=address.family)
         except OSError as error:
             raise OSError(
-                f"cannot listen at {self._address.address} ({error.strerror}); choose another address"
+                f"cannot listen at {address.text} ({error.strerror}); choose another address"
             ) from error
         config = uvicorn.Config(
             self._app, lifespan="off", log_config=None, access_log=False, server_header=False
         )
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve([listener]))
-        return f"http://{host}:{listener.getsockname()[1]}"
+        return address.url(listener.getsockname()[1])
 
     async def stop(self, drain_seconds: float, grace_seconds: float) -> None:
         """Says so at `/healthz`, lets answers end, and cuts what is left after the grace."""

@@ -6,7 +6,6 @@ Knows the services, not what is behind them; the composition hands in a `Backend
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from longmemory.v1 import (
 
 from service.errors import fail
 from service.limits import MIB
+from service.listen_address import is_loopback
 from service.rpc.access import Access, AccessInterceptor, open_to_all
 from service.rpc.backend import Backend
 from service.rpc.cartridge_service import CartridgeService
@@ -146,17 +146,6 @@ class RunningServer:
         await self._status.enter_graceful_shutdown()
         await asyncio.sleep(drain_seconds)
         await self._server.stop(grace_seconds)
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach an address such as "127.0.0.1:0" or "unix:/path"."""
-    if address.startswith(("unix:", "unix-abstract:")):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def start(

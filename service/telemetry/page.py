@@ -4,50 +4,28 @@ from __future__ import annotations
 
 import socket
 import threading
-from dataclasses import dataclass
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from service.rpc.server import is_loopback
+from service.listen_address import ListenAddress
 
 _IDLE_SECONDS = 10.0  # a scraper that says nothing for so long loses its thread
 
 
-@dataclass(frozen=True, slots=True)
-class PageAddress:
-    """Where the page is; raises ValueError for what is no address, or one that others can reach."""
+class PageAddress(ListenAddress):
+    """Where the page is."""
 
-    text: str
-    insecure: bool = False
-
-    def __post_init__(self) -> None:
-        host, _, port = self.text.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
-            raise ValueError(
-                f"metrics is {self.text!r}; write it as HOST:PORT, such as 127.0.0.1:7421"
-            )
-        if not (self.insecure or is_loopback(self.text)):
-            raise ValueError(
-                f"metrics is {self.text!r}, which other machines can reach, and the page asks for no "
-                "password; use 127.0.0.1, or set insecure"
-            )
-
-    @property
-    def host(self) -> str:
-        return self.text.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        return int(self.text.rpartition(":")[2])
+    NAME = "metrics"
+    OPEN = "the page asks for no password; use 127.0.0.1, or set insecure"
 
 
 class MetricsPage:
     """Serves a registry from its making to `close`. Raises OSError where the address is taken."""
 
     def __init__(self, address: PageAddress, registry: CollectorRegistry) -> None:
-        kind = _Server6 if ":" in address.host else _Server
+        kind = _Server6 if address.family is socket.AF_INET6 else _Server
         try:
             self._server = kind((address.host, address.port), _Handler)
         except OSError as error:
@@ -55,8 +33,7 @@ class MetricsPage:
                 f"cannot serve metrics at {address.text} ({error.strerror}); choose another address"
             ) from error
         self._server.set_app(make_wsgi_app(registry))
-        shown = address.text.rpartition(":")[0]
-        self.url = f"http://{shown}:{self._server.server_port}/metrics"
+        self.url = f"{address.url(self._server.server_port)}/metrics"
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="metrics", daemon=True
         )

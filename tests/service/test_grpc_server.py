@@ -20,8 +20,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_room import INFO, UUIDS, GrpcRoom, open_room, refusal, refused
 from longmemory.v1 import corpus_pb2, info_pb2, query_pb2
 
+from service.listen_address import is_loopback
 from service.rpc.interceptors import CallInterceptor
-from service.rpc.server import SERVICE_NAMES, RunningServer, ServerConfig, is_loopback, serve, start
+from service.rpc.server import SERVICE_NAMES, RunningServer, ServerConfig, serve, start
 
 
 @pytest.fixture
