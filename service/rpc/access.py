@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
-
 from service.errors import fail
 from service.rpc.backend import Backend
-from service.rpc.interceptors import Handler, rebuilt
+from service.rpc.interceptors import Handler, HandlerInterceptor
 from service.rpc.permissions import EXEMPT, check
 from service.tokens import DEFAULT_TENANT, Caller, TokenFile
 
@@ -103,24 +101,15 @@ class CallersBackend:
         return _current.get()
 
 
-class AccessInterceptor(grpc.aio.ServerInterceptor):
+class AccessInterceptor(HandlerInterceptor):
     """Lets calls in or refuses them; belongs inside `CallInterceptor`, which tells the error."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """The handler of a call behind the check; None for an unknown method."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        return rebuilt(handler, lambda inner: self._guarded(inner, handler_call_details.method))
+    def wrapped(self, behaviour: Handler, method: str, is_streaming: bool) -> Handler:
+        """The behaviour behind the check."""
 
-    def _guarded(self, behaviour: Handler, method: str) -> Handler:
         async def one(request: Any, context: Any) -> Any:
             async with self._access.enter(method, context.invocation_metadata() or ()):
                 return await behaviour(request, context)

@@ -11,6 +11,7 @@ import inspect
 import re
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -45,11 +46,8 @@ class Watch:
     tracing: Tracing = field(default_factory=NoTracing)
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of all four kinds; inside it stands only what may raise ServiceError."""
-
-    def __init__(self, watch: Watch | None = None) -> None:
-        self._watch = watch or Watch()
+class HandlerInterceptor(grpc.aio.ServerInterceptor, ABC):
+    """Stands around the handlers of every method."""
 
     async def intercept_service(
         self,
@@ -60,19 +58,27 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        method = handler_call_details.method
-        wrap = _streaming if handler.response_streaming else _single
-        return rebuilt(handler, lambda behaviour: wrap(behaviour, method, self._watch))
+        make, behaviour = _kind(handler)
+        return make(
+            self.wrapped(behaviour, handler_call_details.method, handler.response_streaming),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    @abstractmethod
+    def wrapped(self, behaviour: Handler, method: str, is_streaming: bool) -> Handler:
+        """What stands in the place of a method's behaviour; `is_streaming` speaks of its responses."""
 
 
-def rebuilt(handler: Any, wrap: Callable[[Handler], Handler]) -> Any:
-    """A method's handler around the wrapped behaviour."""
-    make, behaviour = _kind(handler)
-    return make(
-        wrap(behaviour),
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
-    )
+class CallInterceptor(HandlerInterceptor):
+    """Wraps the handlers of all four kinds; inside it stands only what may raise ServiceError."""
+
+    def __init__(self, watch: Watch | None = None) -> None:
+        self._watch = watch or Watch()
+
+    def wrapped(self, behaviour: Handler, method: str, is_streaming: bool) -> Handler:
+        """The behaviour with its request id, its log line and its errors as statuses."""
+        return (_streaming if is_streaming else _single)(behaviour, method, self._watch)
 
 
 def _kind(handler: Any) -> tuple[Callable[..., Any], Handler]:
