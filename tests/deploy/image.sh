@@ -13,7 +13,7 @@ work=$(mktemp -d)
 container="" server=""
 finish() {
     [ -z "$server" ] || kill -KILL "$server" 2>/dev/null || true
-    umount --recursive --lazy "$work/root" 2>/dev/null || true
+    umount --recursive --lazy "$work/image" 2>/dev/null || true
     [ -z "$container" ] || buildah rm "$container" >/dev/null
     rm -rf "$work"
 }
@@ -34,22 +34,22 @@ buildah bud --isolation chroot --layers --file deploy/Containerfile --build-arg 
     --build-arg VARIANT=cpu ${BUILD_OPTIONS:-} --tag longmemory:cpu .
 
 container=$(buildah from longmemory:cpu)
-mkdir "$work/root" "$work/data"
+mkdir "$work/image" "$work/data"
 chown 10001:10001 "$work/data"
-mount --rbind "$(buildah mount "$container")" "$work/root"
-mount -o remount,bind,ro "$work/root"
-mount -t proc proc "$work/root/proc"
-mount -t tmpfs tmpfs "$work/root/tmp"
-mount -t tmpfs -o mode=755 tmpfs "$work/root/dev"
-mkdir -m 1777 "$work/root/dev/shm"
-mknod -m 666 "$work/root/dev/null" c 1 3
-mknod -m 666 "$work/root/dev/urandom" c 1 9
-mount --bind "$work/data" "$work/root/data"
+mount --rbind "$(buildah mount "$container")" "$work/image"
+mount -o remount,bind,ro "$work/image"
+mount -t proc proc "$work/image/proc"
+mount -t tmpfs tmpfs "$work/image/tmp"
+mount -t tmpfs -o mode=755 tmpfs "$work/image/dev"
+mkdir -m 1777 "$work/image/dev/shm"
+mknod -m 666 "$work/image/dev/null" c 1 3
+mknod -m 666 "$work/image/dev/urandom" c 1 9
+mount --bind "$work/data" "$work/image/data"
 # The image's own environment and user, as a runtime would give them.
 mapfile -t given < <(buildah inspect --format '{{range .OCIv1.Config.Env}}{{println .}}{{end}}' \
     "$container" | grep '=')
 user=$(buildah inspect --format '{{.OCIv1.Config.User}}' "$container")
-inside=(env -i "${given[@]}" "$(command -v chroot)" --userspec="$user" "$work/root")
+inside=(env -i "${given[@]}" "$(command -v chroot)" --userspec="$user" "$work/image")
 address=127.0.0.1:17420
 
 "${inside[@]}" id

@@ -10,12 +10,6 @@ from deploy_room import DEPLOY, OVERLAYS, compose_file, overlay_named, pods
 
 from service.cli.main import app
 
-# Delete each as soon as the command line has it.
-FLAGS_BUILT_BESIDE = {
-    "serve": {"--metrics", "--state", "--tls-certificate", "--tls-key"},
-    "worker": {"--state", "--once"},
-}
-
 
 def compose_commands() -> Iterator[list[str]]:
     for service in compose_file()["services"].values():
@@ -52,12 +46,11 @@ def test_every_option_is_one_of_the_command_line(commands: object) -> None:
     seen = 0
     for command in commands():
         verb, *options = command
-        beside = FLAGS_BUILT_BESIDE.get(verb, set())
-        assert verb in known or verb in FLAGS_BUILT_BESIDE, verb
-        there = {o for p in known[verb].params for o in p.opts} if verb in known else set()
+        assert verb in known, verb
+        there = {o for p in known[verb].params for o in p.opts}
         for option in options:
             if option.startswith("--"):
-                assert option.partition("=")[0] in there | beside, (verb, option)
+                assert option.partition("=")[0] in there, (verb, option)
                 seen += 1
     assert seen
 
