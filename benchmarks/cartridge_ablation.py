@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from rich.progress import track
 
-from benchmarks.cartridge_cell import Cell, Study, finish, study
+from benchmarks.cartridge_cell import Cell, Study, finish, matched, study
 from benchmarks.cartridges import CONTEXT, CellKey, recipe
 from benchmarks.engine_flags import add_engine_flags, engine_config
 from benchmarks.prefix_rows import losses, recovered
@@ -25,9 +25,8 @@ from cartridges.build import BuildSettings
 from cartridges.distil import DistilSettings, Student, distil
 from cartridges.general import general_lessons, load_questions
 from cartridges.lessons import Lesson
-from cartridges.match import match_prefix, truncate_prefix
+from cartridges.match import truncate_prefix
 from cartridges.quality import mean_kl
-from cartridges.references import collect_references
 from cartridges.seeds import KINDS
 from engine.embedding import Embedder
 from engine.model import LanguageModel
@@ -82,13 +81,7 @@ def trials(read: Study, wide: Study) -> dict[str, Callable[[], Trial]]:
     general = general_lessons(read.model, load_questions()[: settings.general_count])
     cell = Cell(read, P)
 
-    def matched(lessons: Sequence[Lesson], steps: int) -> KVPrefix:
-        how = replace(read.settings.match, steps=steps)
-        turns = [lesson.turn for lesson in lessons]
-        references = finish(collect_references(read.model, read.context, turns, how.queries))
-        return finish(match_prefix(read.context, references, P, how))
-
-    best = matched(read.train, read.settings.match.steps)
+    best = matched(read, read.train, P, read.settings.match)
     quoted = [x for x in read.train if x.conversation.is_quoted]
     written = [x for x in read.train if not x.conversation.is_quoted]
     flat = [replace(x, conversation=replace(x.conversation, gain=1.0)) for x in read.train]
@@ -110,7 +103,9 @@ def trials(read: Study, wide: Study) -> dict[str, Callable[[], Trial]]:
             usual, train=[x for x in wide.train if not x.conversation.is_quoted]
         ),
         "five kinds of request and quotations": lambda: replace(usual, train=wide.train),
-        "from the closed form, not refined": lambda: replace(usual, start=matched(read.train, 0)),
+        "from the closed form, not refined": lambda: replace(
+            usual, start=matched(read, read.train, P, read.settings.match.closed_form())
+        ),
         "from sampled chunks": lambda: replace(usual, start=cell.chunks()),
         "from the first tokens": lambda: replace(usual, start=truncate_prefix(read.context, P)),
         "from noise": lambda: replace(usual, start=cell.noise()),

@@ -24,7 +24,7 @@ from cartridges.curriculum import Curriculum
 from cartridges.distil import distil
 from cartridges.general import general_lessons, load_questions
 from cartridges.lessons import Lesson, read_lessons
-from cartridges.match import match_prefix, truncate_prefix
+from cartridges.match import MatchSettings, match_prefix, truncate_prefix
 from cartridges.references import collect_references
 from cartridges.split import Split, split
 from engine.embedding import Embedder
@@ -109,6 +109,13 @@ def peoples_lessons(
     """People's questions and their answers as lessons of the teacher."""
     asked = [Conversation(0, one.question, one.answer) for one in questions]
     return finish(read_lessons(model, asked, context))
+
+
+def matched(study: Study, lessons: Sequence[Lesson], length: int, how: MatchSettings) -> KVPrefix:
+    """The start that is fitted to what some lessons ask of the context."""
+    turns = [lesson.turn for lesson in lessons]
+    references = finish(collect_references(study.model, study.context, turns, how.queries))
+    return finish(match_prefix(study.context, references, length, how))
 
 
 class Cell:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.progress import track
 
-from benchmarks.cartridge_cell import Study, finish, study
+from benchmarks.cartridge_cell import Study, finish, matched, study
 from benchmarks.cartridge_figures import HEAD
 from benchmarks.cartridges import CONTEXT
 from benchmarks.engine_flags import add_engine_flags, engine_config
@@ -28,8 +28,6 @@ from cartridges.checkpoint import Checkpoint
 from cartridges.distil import StepReport, distil
 from cartridges.effort import Effort, settings_for
 from cartridges.general import general_lessons, load_questions
-from cartridges.match import match_prefix
-from cartridges.references import collect_references
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
@@ -41,10 +39,7 @@ CORPORA = ("handbook", "essay", "python")
 def rows(read: Study) -> Iterator[dict[str, object]]:
     """The start and what comes of it."""
     began = time.perf_counter()
-    turns = [lesson.turn for lesson in read.train]
-    how = read.settings.match
-    references = finish(collect_references(read.model, read.context, turns, how.queries))
-    start = finish(match_prefix(read.context, references, HEAD, how))
+    start = matched(read, read.train, HEAD, read.settings.match)
     yield row(read, "match, refined", start, time.perf_counter() - began, 0)
     settings = read.settings.distil
     general = general_lessons(read.model, load_questions()[: settings.general_count])

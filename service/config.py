@@ -36,12 +36,8 @@ class ServiceConfig:
     reading: ReadingSettings = field(default_factory=ReadingSettings)
     crag: CragSettings = field(default_factory=CragSettings)
     instant_tokens: int = 4096  # corpora up to this get a cartridge by themselves; 0: none does
-    state: str = (
-        ""  # where records are kept: empty for SQLite in the data folder, or a URL of Redis
-    )
-    workers: int | None = (
-        None  # processes started to index and train, 0 or 1; None: 1 with SQLite only
-    )
+    state: str = ""  # where records are kept: a URL of Redis; empty: SQLite in the data folder
+    workers: int | None = None  # 0 or 1 process to index and train; None: 1 with SQLite alone
     resident_corpora: int = 8
     resident_cartridge_bytes: int = 2 * 1024**3
     metrics: str = ""  # HOST:PORT of the metrics page; empty: there is none

@@ -123,9 +123,7 @@ class JobWork:
         steps = trainer.train(work, corpus, resident, request, lease.committing)
         metrics: dict[str, float] = {}
         for report in steps:
-            if (
-                report.stage == "study"
-            ):  # of the next part: what the last one measured is not its own
+            if report.stage == "study":  # of the next part, whose measures are its own
                 metrics.clear()
             metrics |= report.metrics
             lease.report(report.share, report.message, metrics)

@@ -73,9 +73,8 @@ class Catalogs:
         """Stores a catalog whole; older ones stay until `keep_only`, for questions under way."""
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging = path.with_suffix(
-            f".{uuid.uuid4().hex}.staging"
-        )  # two workers may write it at once
+        # Two workers may write it at once.
+        staging = path.with_suffix(f".{uuid.uuid4().hex}.staging")
         with staging.open("w", encoding="utf-8") as file:
             json.dump(asdict(catalog), file)
             file.flush()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-_FIRST_TABLE = (
-    3  # of the script's keys, counted from 1; the lock and the note that it ran stand before
-)
+_FIRST_TABLE = 3
+"""Of the script's keys, counted from 1; the lock and the note that it ran stand before."""
 
 
 @dataclass(slots=True, eq=False)
