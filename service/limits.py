@@ -41,6 +41,8 @@ class Limits:
     max_queue_tokens: int = 131_072
     # A few minutes of work on one CPU; longer lists come in several calls, each with its deadline.
     max_batch_questions: int = 256
+    # A phone that changes networks is back in seconds; who takes nothing for a minute has left.
+    reader_seconds: int = 60
     # A prompt with a text of 10 million tokens passes; longer ones are registered.
     max_http_bytes: int = 64 * MIB
     # Some seconds of one CPU.
