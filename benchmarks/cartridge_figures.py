@@ -42,6 +42,7 @@ def _summary(
     made: dict[str, object] = {
         "corpus": corpus, "p": p, "row": way, "seeds": len(rows), "context_tokens": tokens,
         "smaller": tokens / p, "seconds": fmean(row["seconds"] for row in rows),
+        "device": ", ".join(sorted({row.get("device", "cpu") for row in rows})),
     }  # fmt: skip
     for part in _SETS:
         own, none, full = ([], [], [])  # type: tuple[list[Losses], list[Losses], list[Losses]]
@@ -67,7 +68,7 @@ def _summary(
 
 
 def headline(rows: Sequence[Row]) -> dict[str, float | None]:
-    """Means over the corpora; null where a corpus has no such row."""
+    """Means over the corpora, seconds over those done on a CPU; null where no corpus has such a row."""
     ways = {
         "match_24x": (HEAD, "match, refined"),
         "closed_form_24x": (HEAD, "match"),
@@ -84,8 +85,9 @@ def headline(rows: Sequence[Row]) -> dict[str, float | None]:
     for name, (p, way) in ways.items():
         own = [row for row in rows if (row["p"], row["row"]) == (p, way)]
         found[f"{name}_corpora"] = float(len(own))
-    found["match_seconds"] = mean_of(rows, HEAD, "match, refined", "seconds")
-    found["distil_seconds"] = mean_of(rows, HEAD, "distil 300 from match, refined", "seconds")
+    on_cpu = [row for row in rows if row["device"] == "cpu"]
+    found["match_seconds"] = mean_of(on_cpu, HEAD, "match, refined", "seconds")
+    found["distil_seconds"] = mean_of(on_cpu, HEAD, "distil 300 from match, refined", "seconds")
     for benchmark, figures in _TAKEN_OVER.items():
         found |= {figure: recorded(benchmark, figure) for figure in figures}
     return found

@@ -121,7 +121,9 @@ def main() -> None:
     parser.add_argument("--only", help="corpora whose cells are done; nothing is written")
     parser.add_argument("--go-on", action="store_true", help="with the cells of the results")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--most", type=int, default=0, help="cells done at most; 0: all")
+    parser.add_argument(
+        "--most", type=int, help="cells that are looked after; 0: those done are told"
+    )
     given = parser.parse_args()
     corpora = given.only.split(",") if given.only else CORPORA
     folder = given.data / "bench" / "cartridges"
@@ -129,7 +131,7 @@ def main() -> None:
     if given.go_on:
         copy_cells(CELLS, folder)
     keys = plan(corpora, given.seeds)
-    run(given, keys[: given.most] if given.most else keys, folder)
+    run(given, keys[: given.most], folder)
     if given.only:
         return
     copy_cells(folder, CELLS)
