@@ -51,6 +51,7 @@ def first_reviews(product: Product, most: int) -> Product:
         remarks=tuple(r for r, keep in zip(product.remarks, kept, strict=True) if keep),
         vectors=product.vectors[kept],
         costs=product.costs[kept],
+        printed=product.printed[kept],
     )
 
 
@@ -60,9 +61,9 @@ def _row(size: int, products: Sequence[Product]) -> Row:
         whole = int(product.costs.sum())
         budget = min(CEILING, int(SHARE * whole))
         texts = [remark.text for remark in product.remarks]
-        chosen = extract(product.vectors, texts, product.costs, budget)
+        chosen = extract(product.vectors, texts, product.printed, budget)
         plain.append(whole)
-        ours.append(int(product.costs[chosen].sum()))
+        ours.append(int(product.printed[chosen].sum()))
         crag.append(judge(product.remarks, chosen)["weighted"])
         cut.append(judge(product.remarks, nearest_to_mean(product, budget))["weighted"])
     reduction = fmean(1 - own / whole for own, whole in zip(ours, plain, strict=True))

@@ -44,6 +44,14 @@ def recorded(name: str, figure: str) -> float | None:
     return None if value is None else float(value)
 
 
+def recorded_rows(name: str) -> list[dict[str, object]]:
+    """The rows of a benchmark as they were written last."""
+    found: list[dict[str, object]] = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))[
+        "rows"
+    ]
+    return found
+
+
 def machine() -> dict[str, object]:
     """What the figures were measured on."""
     return {

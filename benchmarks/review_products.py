@@ -13,17 +13,21 @@ from benchmarks.review_corpora import Remark, read_products
 from engine.embedding import Embedder
 from engine.prompts import Prompter
 from retrieval.clusters import cluster, condense
+from retrieval.crag import size_label
 from retrieval.extract import TermCoverage, choose, extract
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Product:
-    """A product's sentences, their unit vectors [n, dimension] and tokens [n]."""
+    """A product's sentences, their unit vectors [n, dimension] and tokens [n], bare and as an overview
+    prints them: behind the longest label of a size.
+    """
 
     name: str
     remarks: tuple[Remark, ...]
     vectors: NDArray[np.float32]
     costs: NDArray[np.int32]
+    printed: NDArray[np.int32]
 
     @property
     def reviews(self) -> int:
@@ -94,6 +98,11 @@ def both(product: Product, budget: int) -> list[int]:
     return extract(product.vectors, [x.text for x in product.remarks], product.costs, budget)
 
 
+def as_printed(product: Product, budget: int) -> list[int]:
+    """What the route's overview has room for, whose lines tell for how many sentences they speak."""
+    return extract(product.vectors, [x.text for x in product.remarks], product.printed, budget)
+
+
 SELECTIONS: dict[str, Selection] = {
     "random sentences": at_random,
     "nearest to the mean": nearest_to_mean,
@@ -102,6 +111,7 @@ SELECTIONS: dict[str, Selection] = {
     "facility location": near,
     "terms": terms,
     "facility location and terms": both,
+    "facility location and terms, sizes printed": as_printed,
 }
 
 
@@ -126,5 +136,9 @@ def read_reviews(path: Path, prompter: Prompter, embedder: Embedder) -> Iterator
     """Every product of the archive, with vectors and costs of its sentences."""
     for name, remarks in track(list(read_products(path)), "products"):
         costs = [len(prompter.line_ids(remark.text)) for remark in remarks]
+        label = size_label(len(remarks))
+        printed = [len(prompter.line_ids(label + remark.text)) for remark in remarks]
         vectors = embedder.embed([remark.text for remark in remarks])
-        yield Product(name, tuple(remarks), vectors, np.array(costs, np.int32))
+        yield Product(
+            name, tuple(remarks), vectors, np.array(costs, np.int32), np.array(printed, np.int32)
+        )

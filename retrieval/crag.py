@@ -22,8 +22,6 @@ from retrieval.lines import Findings
 from retrieval.packing import Candidate, in_document_order
 from retrieval.ranking import rank
 
-SIZE_TOKENS = 12  # of "(12 of 340 sentences)" before a line, at most for corpora of this world
-
 
 @dataclass(frozen=True, slots=True)
 class CragSettings:
@@ -84,6 +82,16 @@ def _firsts(texts: Sequence[str]) -> NDArray[np.bool_]:
     return np.array([seen.setdefault(text, i) == i for i, text in enumerate(texts)], dtype=np.bool_)
 
 
+def size_label(count: int) -> str:
+    """What stands before a line of an overview: for how many sentences it speaks."""
+    return f"({count} alike) "
+
+
+def size_tokens(sentences: int) -> int:
+    """Tokens of the longest label in a corpus of so many sentences, where every digit is one."""
+    return len(str(sentences)) + 4
+
+
 def overview(
     embedder: Embedder,
     index: CorpusIndex,
@@ -94,16 +102,16 @@ def overview(
     """Evidence for a question about the whole: a digest of the corpus, whatever the question says. Each
     sentence is told with how many it speaks for, so that what most say and what one says are told apart.
     """
-    digest = index.digest(settings.evidence, lambda sentence: cost(sentence) + SIZE_TOKENS)
+    label = size_tokens(len(index))
+    digest = index.digest(settings.evidence, lambda sentence: cost(sentence) + label)
     rows = list(digest.sentences)
     cosines = index.vectors[rows] @ embedder.embed_question(question)
     evidence = [
-        Candidate(row, float(cosine), cost(row) + SIZE_TOKENS)
+        Candidate(row, float(cosine), cost(row) + label)
         for row, cosine in zip(rows, cosines, strict=True)
     ]
     ranking = sorted(evidence, key=lambda one: -one.score)
     lines = {row: index.line(row) for row in rows}
     for row, count in zip(rows, digest.speaks_for, strict=True):
-        told = f"({count} of {len(index)} sentences) {lines[row].text}"
-        lines[row] = replace(lines[row], text=told)
+        lines[row] = replace(lines[row], text=size_label(count) + lines[row].text)
     return Findings(in_document_order(evidence), ranking, lines)

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from retrieval.extract import extract
 
 BUDGET = 256  # tokens that a digest is made for at registration
+ALIKE = 0.5  # cosine from which a sentence says about what a chosen one says
 _BLOCK = 4096  # rows compared with the chosen at once
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
     """Sentences that speak for all within `budget` tokens, in the order they were chosen, and for how
-    many sentences each speaks: those it is the nearest of the chosen to.
+    many sentences each speaks, itself among them: those it is the nearest of the chosen to, at a cosine
+    of `ALIKE` and more.
     """
 
     budget: int
@@ -34,6 +36,7 @@ def make_digest(
     chosen = extract(vectors, texts, costs, budget)
     counts = np.zeros(len(chosen), dtype=np.int64)
     for start in range(0, len(vectors) if chosen else 0, _BLOCK):
-        nearest = (vectors[start : start + _BLOCK] @ vectors[chosen].T).argmax(axis=1)
+        cosines = vectors[start : start + _BLOCK] @ vectors[chosen].T
+        nearest = cosines.argmax(axis=1)[cosines.max(axis=1) >= ALIKE]
         counts += np.bincount(nearest, minlength=len(chosen))
-    return Digest(budget, tuple(chosen), tuple(int(count) for count in counts))
+    return Digest(budget, tuple(chosen), tuple(max(1, int(count)) for count in counts))

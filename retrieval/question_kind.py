@@ -6,8 +6,15 @@ from enum import StrEnum
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 _OVERVIEW = re.compile(
-    r"\b(summar\w+|overview|main (points|topics|ideas|themes)|in general|what is (this|the) "
-    r"(text|corpus|document|book|handbook) about|overall)\b",
+    r"\b(summari[sz]e|(give|write|make|provide|show|need|want)\b.{0,40}\b(summary|overview)|"
+    r"(summary|overview) of (this|the) (whole )?(text|corpus|document|book|handbook)|"
+    r"what (is|are) (this|the) (text|corpus|document|book|handbook)s? about)\b|"
+    r"^\W*(an? )?(short |brief )?(summary|overview)\b",
+    re.IGNORECASE,
+)
+# Words that speak for an overview where nothing else is asked for.
+_ON_THE_WHOLE = re.compile(
+    r"\bmain (points|topics|ideas|themes)\b|^\W*(overall|in general)\b|\b(overall|in general)\W*$",
     re.IGNORECASE,
 )
 _FIGURE = re.compile(
@@ -55,6 +62,7 @@ def kind_of(question: str) -> Kind:
         (Kind.COMPARISON, _COMPARISON),
         (Kind.TEMPORAL, _TIME),
         (Kind.NUMERIC, _FIGURE),
+        (Kind.OVERVIEW, _ON_THE_WHOLE),
     ):
         if words.search(question):
             return kind
@@ -63,10 +71,10 @@ def kind_of(question: str) -> Kind:
 
 def asks_for_overview(question: str) -> bool:
     """Whether it is about the whole rather than about one place."""
-    return bool(_OVERVIEW.search(question))
+    return kind_of(question) is Kind.OVERVIEW
 
 
 def names_nothing(question: str) -> bool:
     """Whether an overview is asked of nothing in particular, so that no sentence can be near to it."""
-    words = re.findall(r"[^\W\d_]+", _OVERVIEW.sub(" ", question).lower())
+    words = re.findall(r"[^\W\d_]+", _ON_THE_WHOLE.sub(" ", _OVERVIEW.sub(" ", question)).lower())
     return all(word in ENGLISH_STOP_WORDS or _FILLER.fullmatch(word) for word in words)

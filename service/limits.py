@@ -41,8 +41,12 @@ class Limits:
     max_queue_tokens: int = 131_072
     # A few minutes of work on one CPU; longer lists come in several calls, each with its deadline.
     max_batch_questions: int = 256
+    # A phone that changes networks is back in seconds; who takes nothing for a minute has left.
+    reader_seconds: int = 60
     # A prompt with a text of 10 million tokens passes; longer ones are registered.
     max_http_bytes: int = 64 * MIB
+    # Four of the largest; each is held several times over while it is parsed.
+    max_http_bytes_at_once: int = 256 * MIB
     # Some seconds of one CPU.
     max_embedding_texts: int = 256
     # One screen of a listing, and the most rows that stay well under one message.
@@ -57,6 +61,7 @@ class Limits:
         self._at_most("default_page_size", "max_page_size")
         self._at_most("max_document_bytes", "max_corpus_bytes")
         self._at_most("max_chunk_bytes", "max_document_bytes")
+        self._at_most("max_http_bytes", "max_http_bytes_at_once")
 
     def _at_most(self, smaller: str, larger: str) -> None:
         if getattr(self, smaller) > getattr(self, larger):

@@ -21,6 +21,7 @@ from engine.config import EngineConfig
 from service.config import STATE_VARIABLE, Layout
 from service.cores import CoreShare
 from service.errors import ServiceError, fail
+from service.full_disk import full_disk
 from service.job_work import JobWork
 from service.lease import (
     JobCancelledError,
@@ -132,17 +133,20 @@ class Worker:
         except ServiceError as error:
             refused, may_pass = error.record, is_passing(error)
             return lambda: jobs.fail(*this, refused, may_pass)
-        except OSError as error:  # a full disk, say, which may have room again
+        except Exception as error:
             _log.exception("job failed", job=job.id)
-            broken = fail(
-                "INTERNAL", f"the worker could not use its files: {error.strerror}"
-            ).record
-            return lambda: jobs.fail(*this, broken, True)
-        except Exception:
-            _log.exception("job failed", job=job.id)
-            unforeseen = fail("INTERNAL", "the worker failed; its log says why").record
-            return lambda: jobs.fail(*this, unforeseen)
+            return self._failed(job, error)
         return lambda: jobs.finish(*this, result)
+
+    def _failed(self, job: Job, error: Exception) -> Callable[[], bool]:
+        """What is to be said of a job that broke; a disk may have room again, a bug stays."""
+        told, may_pass = fail("INTERNAL", "the worker failed; its log says why"), False
+        if full := full_disk(error):
+            told, may_pass = full, True
+        elif isinstance(error, OSError):
+            told = fail("INTERNAL", f"the worker could not use its files: {error.strerror}")
+            may_pass = True
+        return lambda: self._jobs.fail(job.id, job.token, told.record, may_pass)
 
     def _clear(self, job: Job) -> None:
         self._folders.clear(job.id)

@@ -83,6 +83,12 @@ def serve(
             help="Processes started to index and train; 1 with SQLite, 0 with Redis.",
         ),
     ] = None,
+    reader_seconds: Annotated[
+        int,
+        typer.Option(
+            "--reader-seconds", min=1, help="How long a stream waits for who reads it no further."
+        ),
+    ] = 60,
     http: Annotated[
         str,
         typer.Option("--http", metavar="HOST:PORT", help="Where OpenAI's API is; empty: nowhere."),
@@ -109,6 +115,7 @@ def serve(
         from engine.config import DEFAULT_MODEL
         from service.app import run_server
         from service.config import ServiceConfig
+        from service.limits import Limits
         from service.routing.choice import RoutingPolicy
         from service.rpc.tls import tls_files
         from service.telemetry.logs import LogSettings
@@ -131,6 +138,7 @@ def serve(
                 auth=auth,
                 tls=tls_files(tls_certificate, tls_key, tls_client_ca),
                 instant_tokens=instant_tokens,
+                limits=Limits(reader_seconds=reader_seconds),
                 policy=RoutingPolicy(explore=explore),
                 metrics=metrics,
                 otel=otel,

@@ -21,6 +21,7 @@ from service.http import errors
 from service.http.chat_request import ChatRequest
 from service.http.presence import until_gone
 from service.rpc.backend import Backend
+from service.stopped_reader import taken
 from service.text_answering import TextEvent
 
 _PIECE = 64 * 1024  # characters of an inline text that are read at a time
@@ -109,7 +110,7 @@ async def complete(backend: Backend, asked: ChatRequest, receive: Receive) -> Re
     if asked.is_streamed:
         # The first event settles route and status, both of which go ahead of the stream.
         answer.add(await until_gone(receive, anext(events)))
-        return EventStream(answer, events)
+        return EventStream(answer, events, backend.limits.reader_seconds)
     await until_gone(receive, _collect(answer, events))
     return JSONResponse(answer.whole(), headers={"x-longmemory-route": answer.route})
 
@@ -125,10 +126,13 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, answer: Completion, events: AsyncGenerator[Any]) -> None:
+    def __init__(
+        self, answer: Completion, events: AsyncGenerator[Any], reader_seconds: float
+    ) -> None:
         super().__init__(headers={"x-longmemory-route": answer.route, "cache-control": "no-cache"})
         del self.headers["content-length"]
         self._answer, self._events = answer, events
+        self._reader_seconds = reader_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the events; closes them whatever happens. Nobody is left to tell of a client gone."""
@@ -142,7 +146,8 @@ class EventStream(Response):
         async for chunk in self._chunks():
             text = chunk if isinstance(chunk, str) else json.dumps(chunk, ensure_ascii=False)
             body = f"data: {text}\n\n".encode()
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+            part = {"type": "http.response.body", "body": body, "more_body": True}
+            await taken(send(part), self._reader_seconds)
         await send({"type": "http.response.body", "body": b""})
 
     async def _chunks(self) -> AsyncIterator[dict[str, Any] | str]:

@@ -9,15 +9,18 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.errors import ServiceError, fail
 from service.http import chat, chat_request, errors, models
+from service.http.body_room import BodyRoom
 from service.http.embeddings import Embed, Embeddings
 from service.http.presence import until_gone
 from service.http.wire import read_object
+from service.limits import Limits
 from service.listen_address import ListenAddress
 from service.rpc.access import TOKEN_KEY, Access, open_to_all
 from service.rpc.backend import Backend
@@ -86,8 +89,11 @@ def app(
     authorize: Authorize,
     embeddings: Callable[[Backend], Embeddings],
     is_alive: Callable[[], bool],
+    most_bytes: int = Limits().max_http_bytes_at_once,
 ) -> Starlette:
-    """The routes; `authorize` sees every request but `/healthz`, `is_alive` tells of the model."""
+    """The routes; `authorize` sees every request but `/healthz`, `is_alive` tells of the model. The
+    bodies of all requests under way have `most_bytes` together.
+    """
 
     async def complete(request: Request) -> Response:
         backend = await authorize(_ASK, request.headers)
@@ -120,7 +126,11 @@ def app(
         Route("/v1/chat/completions", _told(complete), methods=["POST"]),
         Route("/v1/embeddings", _told(embed), methods=["POST"]),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _no_such_place})
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(BodyRoom, most_bytes=most_bytes)],
+        exception_handlers={HTTPException: _no_such_place},
+    )
 
 
 def beside(
@@ -136,7 +146,15 @@ def beside(
         async with entrance.use(caller.tenant) as lent:
             return lent
 
-    return HttpDoor(address, app(authorize, lambda backend: embeddings, backend.is_alive))
+    return HttpDoor(
+        address,
+        app(
+            authorize,
+            lambda backend: embeddings,
+            backend.is_alive,
+            backend.limits.max_http_bytes_at_once,
+        ),
+    )
 
 
 def _told(

@@ -21,6 +21,7 @@ _STATUSES = {
     Code.CANCELLED: 499,
     Code.DATA_LOSS: 500,
     Code.UNAVAILABLE: 503,
+    Code.UNIMPLEMENTED: 501,
     Code.INTERNAL: 500,
 }
 _TYPES = {

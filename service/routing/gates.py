@@ -83,7 +83,8 @@ def _weakness(
     facts: Facts, cartridge: CartridgeFacts, settings: GateSettings
 ) -> tuple[str, str] | None:
     guard = cartridge.guard
-    if guard and not guard.lets_in(facts.survey.nearest):
+    # A question about the whole that names nothing of it is near to no sentence of any corpus.
+    if guard and not facts.is_nameless and not guard.lets_in(facts.survey.nearest):
         return (
             "CARTRIDGE_OFF_TOPIC",
             f"the question is too far from the corpus (cosine {facts.survey.nearest:.2f}); above "

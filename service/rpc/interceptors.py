@@ -12,18 +12,22 @@ import re
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from service.errors import ServiceError, fail
+from service.full_disk import full_disk
+from service.limits import Limits
 from service.rpc import wire
+from service.stopped_reader import taken
 from service.telemetry.call import Call, under_way
 from service.telemetry.observer import Nobody, Observer
 from service.telemetry.tracing import NoTracing, Tracing
@@ -33,17 +37,22 @@ REQUEST_ID_KEY = "x-request-id"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
+_UNREADABLE = object()
+"""Stands for bytes that are no message of their method."""
+
 _log = structlog.stdlib.get_logger("longmemory.rpc")
 
 Handler = Callable[[Any, Any], Any]
+Deserialize = Callable[[bytes], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who is told of calls."""
+    """Who is told of calls, and how long a reader may take nothing."""
 
     observer: Observer = field(default_factory=Nobody)
     tracing: Tracing = field(default_factory=NoTracing)
+    reader_seconds: float = Limits().reader_seconds
 
 
 class HandlerInterceptor(grpc.aio.ServerInterceptor, ABC):
@@ -61,9 +70,13 @@ class HandlerInterceptor(grpc.aio.ServerInterceptor, ABC):
         make, behaviour = _kind(handler)
         return make(
             self.wrapped(behaviour, handler_call_details.method, handler.response_streaming),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=self.deserializing(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
+
+    def deserializing(self, deserialize: Deserialize) -> Deserialize:
+        """What makes a request of its bytes."""
+        return deserialize
 
     @abstractmethod
     def wrapped(self, behaviour: Handler, method: str, is_streaming: bool) -> Handler:
@@ -80,6 +93,17 @@ class CallInterceptor(HandlerInterceptor):
         """The behaviour with its request id, its log line and its errors as statuses."""
         return (_streaming if is_streaming else _single)(behaviour, method, self._watch)
 
+    def deserializing(self, deserialize: Deserialize) -> Deserialize:
+        """Lets the behaviour tell of what cannot be read; gRPC itself would say UNKNOWN."""
+
+        def read(data: bytes) -> Any:
+            try:
+                return deserialize(data)
+            except DecodeError:
+                return _UNREADABLE
+
+        return read
+
 
 def _kind(handler: Any) -> tuple[Callable[..., Any], Handler]:
     if handler.request_streaming and handler.response_streaming:
@@ -94,7 +118,7 @@ def _kind(handler: Any) -> tuple[Callable[..., Any], Handler]:
 def _single(behaviour: Handler, method: str, watch: Watch) -> Handler:
     async def handle(request: Any, context: Any) -> Any:
         async with _call(method, context, watch):
-            return await behaviour(request, context)
+            return await behaviour(_readable(request), context)
 
     return handle
 
@@ -102,15 +126,32 @@ def _single(behaviour: Handler, method: str, watch: Watch) -> Handler:
 def _streaming(behaviour: Handler, method: str, watch: Watch) -> Handler:
     async def handle(request: Any, context: Any) -> None:
         async with _call(method, context, watch):
+            readable = _readable(request)
             if not inspect.isasyncgenfunction(behaviour):
-                await behaviour(request, context)
+                await behaviour(readable, context)
                 return
             # Closed here and now, so that a cancelled call stops its work at once.
-            async with aclosing(behaviour(request, context)) as messages:
+            async with aclosing(behaviour(readable, context)) as messages:
                 async for message in messages:
-                    await context.write(message)
+                    await taken(context.write(message), watch.reader_seconds)
 
     return handle
+
+
+def _readable(request: Any) -> Any:
+    """A request, or a stream of them; raises REQUEST_UNREADABLE, in a stream where it comes."""
+    if request is _UNREADABLE:
+        raise fail(
+            "REQUEST_UNREADABLE",
+            "the bytes of the request are no message of this method (text must be UTF-8); make them "
+            "with code generated from the service's protos",
+        )
+    return _each_readable(request) if isinstance(request, AsyncIterable) else request
+
+
+async def _each_readable(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _readable(request)
 
 
 @asynccontextmanager
@@ -139,16 +180,18 @@ async def _call(method: str, context: Any, watch: Watch) -> AsyncIterator[None]:
             code = _aborted_code(context)
             raise
         except Exception as error:
-            code = "INTERNAL"
-            _log.error("call failed", method=method, request_id=request_id, exc_info=error)
-            await _abort(context, wire.status(_internal(request_id)), request_id)
+            told = _told(error, context, request_id)
+            code = told.code.value
+            if told.reason == "INTERNAL":
+                _log.error("call failed", method=method, request_id=request_id, exc_info=error)
+            await _abort(context, wire.status(told), request_id)
         finally:
             seconds = time.monotonic() - start
             watch.observer.call_ended(method, code, seconds)
             # Probes come every few seconds and would drown the rest.
             log = _log.debug if method.startswith("/grpc.") else _log.info
-            told = {"method": method, "code": code, "ms": round(1000 * seconds, 3)}
-            log("call", **told, **call.noted, request_id=request_id)
+            facts = {"method": method, "code": code, "ms": round(1000 * seconds, 3)}
+            log("call", **facts, **call.noted, request_id=request_id)
             attributes["code"] = code
 
 
@@ -171,6 +214,14 @@ def _is_late(context: Any) -> bool:
 def _check_deadline(context: Any) -> None:
     if _is_late(context):
         raise fail("DEADLINE_PASSED", "the call's deadline has passed; allow more time")
+
+
+def _told(error: Exception, context: Any, request_id: str) -> ServiceError:
+    """What a client hears of an exception that is no ServiceError."""
+    is_unserved = isinstance(error, NotImplementedError)
+    if is_unserved and context.code() is grpc.StatusCode.UNIMPLEMENTED:  # by the generated code
+        return fail("METHOD_NOT_SERVED", "this server does not have the method; do without it")
+    return full_disk(error) or _internal(request_id)
 
 
 def _internal(request_id: str) -> ServiceError:

@@ -156,7 +156,7 @@ async def start(
     Raises OSError when the address is taken or cannot be bound, ValueError for unfit TLS files.
     """
     # The first to see a call is told of what the second refuses.
-    calls = CallInterceptor(Watch(backend.observer, backend.tracing))
+    calls = CallInterceptor(Watch(backend.observer, backend.tracing, backend.limits.reader_seconds))
     entrance = AccessInterceptor(access or open_to_all(backend))
     server = grpc.aio.server(interceptors=(calls, entrance), options=_OPTIONS)
     _add_services(server, backend)

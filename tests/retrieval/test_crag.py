@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from engine.model import LanguageModel
+from engine.prompts import Prompter
 from retrieval.corpus_index import CorpusIndex, Document, Placement
-from retrieval.crag import CragSettings, overview, retrieve
+from retrieval.crag import CragSettings, overview, retrieve, size_label, size_tokens
+from retrieval.digest import ALIKE
 from retrieval.heads import retrieval_heads
 from retrieval.hybrid import HybridSettings, search
 from retrieval.packing import Candidate
@@ -146,11 +148,23 @@ def test_an_overview_says_for_how_many_sentences_each_speaks(
     )
     counts = []
     for line in found.told():
-        size, _, text = line.text.partition(" of ")
-        counts.append(int(size.removeprefix("(")))
-        assert text == f"{len(index)} sentences) {index.text(line.sentence)}"
-    assert sum(counts) == len(index)
+        size, _, text = line.text.partition(" alike) ")
+        counts.append(int(size.strip("(")))
+        assert text == index.text(line.sentence)
+    told = index.vectors[[line.sentence for line in found.told()]]
+    near = (index.vectors @ told.T).max(axis=1) >= ALIKE
+    assert sum(counts) == near.sum() < len(index)
     assert min(counts) >= 1
+
+
+@pytest.mark.wheel
+@pytest.mark.parametrize("sentences", [9, 1_000, 123_456])
+def test_the_size_of_what_a_line_speaks_for_is_never_dearer_than_it_is_charged(
+    wheel_model: LanguageModel, sentences: int
+) -> None:
+    cost = Prompter(wheel_model).line_ids
+    label = size_label(sentences)
+    assert len(cost(label + "Word.")) - len(cost("Word.")) <= size_tokens(sentences)
 
 
 def test_a_digest_that_came_with_the_index_is_not_made_again(index: CorpusIndex) -> None:

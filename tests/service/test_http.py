@@ -62,7 +62,7 @@ async def room(tmp_path: Path) -> AsyncIterator[HttpRoom]:
 
     async with open_room(tmp_path) as opened:
         await opened.filled()
-        limits = replace(LIMITS, max_http_bytes=300_000)
+        limits = replace(LIMITS, max_http_bytes=300_000, max_http_bytes_at_once=350_000)
         backend = replace(opened.backend, limits=limits, is_alive=lambda: opened.backend.is_alive())
         door = beside(backend, embed, DoorAddress("127.0.0.1:0"))
         url = await door.start()
@@ -268,6 +268,25 @@ async def test_a_full_queue_is_a_429_that_says_when_to_come_back(
         await room.ask(stream=is_streamed)
     assert caught.value.code == "QUEUE_FULL"
     assert caught.value.response.headers["retry-after"] == "7"
+
+
+async def test_bodies_that_are_too_large_together_are_told_to_come_again(room: HttpRoom) -> None:
+    body = b'{"model":"memory/books","messages":[{"role":"user","content":"Who?"}],"user":"'
+    body += b"x" * 200_000 + b'"}'
+    room.grpc.answerer.hang = True
+    first = asyncio.create_task(room.post(body))
+    while not room.grpc.answerer.asked:
+        await asyncio.sleep(0.01)
+    refused = await room.post(body)
+    assert refused.status_code == 429
+    assert refused.json()["error"]["code"] == "QUEUE_FULL"
+    assert int(refused.headers["retry-after"]) >= 1
+    first.cancel()
+    await asyncio.wait_for(room.grpc.answerer.closed.wait(), 5)
+    room.grpc.answerer.hang = False
+    while (again := await room.post(body)).status_code == 429:
+        await asyncio.sleep(0.01)
+    assert again.status_code == 200
 
 
 async def test_an_error_within_a_stream_reaches_the_client_as_one(room: HttpRoom) -> None:

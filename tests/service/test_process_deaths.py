@@ -108,6 +108,7 @@ def test_a_deleted_corpus_leaves_no_folder(server: Server, sources: dict[str, st
     assert kept == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["index", "train"])
 def test_a_job_goes_on_after_its_server_was_killed(
     tmp_path: Path, model_folder: Path, sources: dict[str, str], kind: str

@@ -110,6 +110,14 @@ def test_an_overview_of_nothing_in_particular_is_of_the_corpus() -> None:
     assert decision.route is Route.CRAG
 
 
+def test_a_guard_lets_an_overview_of_nothing_in_particular_in() -> None:
+    guarded = replace(GOOD, guard=Guard(0.45, 0.05, 0.9))
+    facts = replace(LONG, cartridge=guarded, survey=replace(FAR, nearest=0.44), kind=Kind.OVERVIEW)
+    for is_nameless, reason in ((False, "CARTRIDGE_OFF_TOPIC"), (True, "")):
+        decision = decide(replace(facts, is_nameless=is_nameless))
+        assert closed(decision).get(Route.CARTRIDGE, "") == reason
+
+
 def test_a_guard_lets_in_what_lies_nearer_than_its_threshold() -> None:
     guarded = replace(GOOD, guard=Guard(0.45, 0.05, 0.9))
     for nearest, reason in ((0.45, "CARTRIDGE_OFF_TOPIC"), (0.46, "")):
