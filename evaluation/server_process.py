@@ -12,7 +12,7 @@ class ServerFailedError(Exception):
 
 
 @contextmanager
-def running_server(data: Path, log: Path) -> Iterator[str]:
+def running_server(data: Path, log: Path, *options: str) -> Iterator[str]:
     """Starts `longmemory serve` on a free loopback port; yields its address; ends it afterwards.
 
     Raises:
@@ -23,7 +23,16 @@ def running_server(data: Path, log: Path) -> Iterator[str]:
     with log.open("w") as errors:
         process = subprocess.Popen(
             # No cartridge is made beside what is measured.
-            [*command, "--data", str(data), "--listen", "127.0.0.1:0", "--instant-tokens", "0"],
+            [
+                *command,
+                "--data",
+                str(data),
+                "--listen",
+                "127.0.0.1:0",
+                "--instant-tokens",
+                "0",
+                *options,
+            ],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
