@@ -20,7 +20,7 @@ DOORWAYS = {
     "transformers": {"engine"},
     "sentence_transformers": {"engine"},
     "faiss": {"retrieval", "benchmarks"},
-    "grpc": {"service"},
+    "grpc": {"service", "benchmarks"},
     "redis": {"service"},
     "starlette": {"service"},
     "uvicorn": {"service"},

@@ -1,0 +1,132 @@
+"""A server under load: many clients at once, batched and one by one, from a cartridge and from the text.
+
+`python -m benchmarks.load --data .work/data` starts servers of its own on loopback and writes
+`results/load.json`: closed-loop clients at 1, 4, 16 and 64 for `--seconds` each, then ten times as many
+clients as a batch has room for, for `--overload` seconds, beside a probe of the server's health. Answers
+that were begun are waited for.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from benchmarks.load_clients import Tally, Work, ask_together, begin_health_probe
+from benchmarks.record import write_result
+from evaluation.corpora import KnownCorpus, handbook
+from evaluation.demo import follow, register
+from evaluation.server_process import running_server
+from service.client.connection import Client
+from service.client.types import Route
+
+CLIENTS = (1, 4, 16, 64)
+BATCH = 16
+CRUSH = 10 * BATCH
+TOKENS = 24  # of an answer at most
+PREFIX, CONVERSATIONS, STEPS = 64, 8, 1  # how fast a cartridge serves does not hang on its training
+Row = dict[str, object]
+
+
+def prepare(address: str, corpus: KnownCorpus) -> None:
+    """The corpus with an index and a cartridge."""
+    with Client(address) as client:
+        register(client, corpus)
+        if not any(one.state == "ready" for one in client.list_cartridges(corpus.id)):
+            job = client.train(
+                corpus.id, prefix_tokens=PREFIX, conversations=CONVERSATIONS, max_steps=STEPS
+            )
+            follow(client, job, f"train {corpus.id}")
+
+
+def told(name: str, clients: int, tallies: Sequence[Tally], seconds: float) -> Row:
+    """A row of what clients saw together; milliseconds, and tokens of ended answers a second."""
+    first = [x * 1000 for tally in tallies for x in tally.first] or [float("nan")]
+    whole = [x * 1000 for tally in tallies for x in tally.whole] or [float("nan")]
+    refused = [one for tally in tallies for one in tally.refused]
+    answers = sum(len(tally.whole) for tally in tallies)
+    row: Row = {
+        "served": name, "clients": clients, "seconds": seconds, "answers": answers,
+        "answers_per_second": answers / seconds,
+        "tokens_per_second": sum(tally.tokens for tally in tallies) / seconds,
+        "refused": len(refused), "refused_for": sorted(set(refused)),
+        "failed": sorted({reason for tally in tallies for reason in tally.failed}),
+    }  # fmt: skip
+    for percent in (50, 95, 99):
+        row[f"first_p{percent}_ms"] = float(np.percentile(first, percent))
+        row[f"whole_p{percent}_ms"] = float(np.percentile(whole, percent))
+    return row
+
+
+def overload(work: Work, server: psutil.Process) -> Row:
+    """What a server is like that is asked ten times as much as it can answer."""
+    before = server.memory_info().rss
+    probe = begin_health_probe(work.address, work.seconds)
+    tallies, seconds = ask_together(work, CRUSH)
+    assert probe.stdout is not None
+    health = [float(line) for line in probe.stdout]
+    probe.wait()
+    time.sleep(2)
+    row = told("overload", CRUSH, tallies, seconds)
+    row["health_p50_ms"], row["health_p99_ms"] = np.percentile(health, (50, 99)).tolist()
+    row["rss_growth_mb"] = (server.memory_info().rss - before) / 2**20
+    row["threads"], row["files"] = server.num_threads(), server.num_fds()
+    asked = float(str(row["refused"])) + float(str(row["answers"]))
+    row["refused_share"] = float(str(row["refused"])) / max(1.0, asked)
+    return row
+
+
+def measure(given: argparse.Namespace) -> list[Row]:
+    """All rows; every server is a process of its own."""
+    corpus, rows = handbook(4), []
+    questions = [one.question for one in corpus.questions]
+    log, threads = given.data / "logs" / "load.log", ("--threads", str(given.threads))
+    servers = (
+        ("batched", BATCH, Route.CARTRIDGE), ("unbatched", 1, Route.CARTRIDGE),
+        ("batched", BATCH, Route.FULL_CONTEXT),
+    )  # fmt: skip
+    for name, batch, route in servers:
+        with running_server(given.data, log, "--batch", str(batch), *threads) as address:
+            prepare(address, corpus)
+            ask_together(Work(address, corpus.id, questions, route, 1.0, TOKENS), 1)  # warm
+            work = Work(address, corpus.id, questions, route, given.seconds, TOKENS)
+            for clients in CLIENTS:
+                tallies, seconds = ask_together(work, clients)
+                rows.append(told(f"{route}, {name}", clients, tallies, seconds))
+                print(rows[-1], flush=True)
+            if (name, route) == ("batched", Route.CARTRIDGE):
+                crush = Work(address, corpus.id, questions, route, given.overload, TOKENS)
+                rows.append(overload(crush, psutil.Process().children()[0]))
+                print(rows[-1], flush=True)
+    return rows
+
+
+def headline(rows: Sequence[Row]) -> dict[str, float | None]:
+    """Ratios of answers a second at 16 clients, and what an overload does."""
+    pace = {(row["served"], row["clients"]): float(str(row["answers_per_second"])) for row in rows}
+    ours = pace["cartridge, batched", 16]
+    crushed = next(row for row in rows if row["served"] == "overload")
+    return {
+        "throughput_ratio_batched_16": ours / pace["cartridge, unbatched", 16],
+        "throughput_ratio_cartridge_16": ours / pace["full_context, batched", 16],
+        "health_p99_ms_overload": float(str(crushed["health_p99_ms"])),
+        "rejected_share_overload": float(str(crushed["refused_share"])),
+        "rss_growth_mb": float(str(crushed["rss_growth_mb"])),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.load", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each number of clients")
+    parser.add_argument("--overload", type=float, default=120.0, help="seconds of overload")
+    given = parser.parse_args()
+    rows = measure(given)
+    print(write_result("load", rows, headline(rows)))
+
+
+if __name__ == "__main__":
+    main()
