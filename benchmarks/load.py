@@ -1,9 +1,9 @@
 """A server under load: many clients at once, batched and one by one, from a cartridge and from the text.
 
 `python -m benchmarks.load --data .work/data` starts servers of its own on loopback and writes
-`results/load.json`: closed-loop clients at 1, 4, 16 and 64 for `--seconds` each, then ten times as many
-clients as a batch has room for, for `--overload` seconds, beside a probe of the server's health. Answers
-that were begun are waited for.
+`results/load.json`: closed-loop clients at 1, 4, 16 and 64 for `--seconds` each, then many
+that ask together ten times as often as it can answer, for `--overload` seconds, beside a probe of the
+server's health. Answers that were begun are waited for.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from service.client.types import Route
 
 CLIENTS = (1, 4, 16, 64)
 BATCH = 16
-CRUSH = 10 * BATCH
+CRUSH, TIMES = 10 * BATCH, 10  # clients, and how often they ask as multiples of what is answered
 TOKENS = 24  # of an answer at most
 PREFIX, CONVERSATIONS, STEPS = 64, 8, 1  # how fast a cartridge serves does not hang on its training
 Row = dict[str, object]
@@ -97,7 +97,9 @@ def measure(given: argparse.Namespace) -> list[Row]:
                 rows.append(told(f"{route}, {name}", clients, tallies, seconds))
                 print(rows[-1], flush=True)
             if (name, route) == ("batched", Route.CARTRIDGE):
-                crush = Work(address, corpus.id, questions, route, given.overload, TOKENS)
+                capacity = max(float(str(row["answers_per_second"])) for row in rows)
+                pause = CRUSH / (TIMES * capacity)
+                crush = Work(address, corpus.id, questions, route, given.overload, TOKENS, pause)
                 rows.append(overload(crush, psutil.Process().children()[0]))
                 print(rows[-1], flush=True)
     return rows

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from service.client.connection import Client, ClientError
 from service.client.types import Delta, Summary
 
-PAUSE = 0.05  # seconds before a refused client asks again
 PATIENCE = 120.0  # seconds after which an answer is given up
 
 
@@ -35,6 +34,7 @@ class Work:
     route: str
     seconds: float
     max_tokens: int
+    pause: float = 0.05  # seconds before a refused client asks again
 
 
 def ask_together(work: Work, clients: int) -> tuple[list[Tally], float]:
@@ -64,7 +64,7 @@ def _ask_on(work: Work, number: int, tally: Tally, end: float) -> None:
                     tally.failed.append(error.reason)
                 else:
                     tally.refused.append(error.reason)
-                time.sleep(PAUSE)
+                time.sleep(work.pause)
 
 
 def _ask(client: Client, work: Work, question: str, tally: Tally) -> None:

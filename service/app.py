@@ -62,6 +62,10 @@ REQUEST_SECONDS = 24 * 3600.0  # how long a repeated request gets its first answ
 OUTCOME_SECONDS = 30 * 24 * 3600.0  # how long an answer that nobody judged is remembered
 _log = structlog.stdlib.get_logger("longmemory")
 
+# The model's thread gives the interpreter's lock away at every tensor operation and waits so long for
+# it where the event loop is busy; with Python's 5 ms a flood of refused calls stops all answers.
+SWITCH_SECONDS = 0.0005
+
 
 class Service:
     """Everything of one running service; `close` gives it all back."""
@@ -201,6 +205,7 @@ def run_server(config: ServiceConfig) -> None:
         service.supervisor.start()
         door = open_door(service, access) if open_door else None
         announce = partial(_announce, page=page)
+        sys.setswitchinterval(SWITCH_SECONDS)
         asyncio.run(serve(listening, service, announce, access, door))
 
 

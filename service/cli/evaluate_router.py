@@ -31,14 +31,14 @@ def router(
         from service.config import Layout
         from service.routing.audit import audit
         from service.state.open_store import is_shared, open_store
-        from service.state.outcomes_log import OutcomesLog
+        from service.state.outcomes_log import OutcomesLog, is_choice
 
         path = Layout(data.expanduser()).database
         if not (is_shared(state) or path.exists()):
             raise ValueError(f"data: there is no service in {path.parent.name}; name its folder")
         store = open_store(state, path)
         try:
-            found = audit([_judged(one) for one in OutcomesLog(store).judged()])
+            found = audit([_judged(one) for one in OutcomesLog(store).judged() if is_choice(one)])
         finally:
             store.close()
     if as_json:

@@ -60,7 +60,9 @@ def audit(judged: Sequence[Judged]) -> Audit:
         ValueError: there are none.
     """
     if not judged:
-        raise ValueError("no answer has been judged; judge some with `longmemory feedback`")
+        raise ValueError(
+            "no answer that the router chose has been judged; judge some with `longmemory feedback`"
+        )
     told = [one.promises[one.route] for one in judged]
     real = [float(one.is_good) for one in judged]
     by_route: dict[str, list[Judged]] = defaultdict(list)

@@ -1,7 +1,8 @@
 """What a route takes: a sum of stages whose time grows in a line with an amount, learned as it is seen.
 
-Ordinary least squares on sums that fade, so that a machine that got slower is noticed; the spread is
-that of the logarithm of what a stage took against what was predicted.
+Ordinary least squares on sums that fade, so that a machine that got slower is noticed. What the line
+itself says stays among them with the weight of one observation: amounts that are all alike leave the
+slope as it is. The spread is that of the logarithm of what a stage took against what was predicted.
 """
 
 import json
@@ -73,12 +74,14 @@ class Stage:
         predicted = max(1e-4, start + slope * amount)
         off = math.log(max(1e-4, seconds) / predicted)
         keep = 1.0 - 1.0 / min(1.0 + self.count, 1.0 / (1.0 - FADING))
+        own = Stage.prior(start, slope, self.amount / self.count) if self.count else Stage()
+        new = 1.0 - FADING
         return Stage(
-            self.count * FADING + 1.0,
-            self.amount * FADING + amount,
-            self.seconds * FADING + seconds,
-            self.squares * FADING + amount * amount,
-            self.products * FADING + amount * seconds,
+            self.count * FADING + own.count * new + 1.0,
+            self.amount * FADING + own.amount * new + amount,
+            self.seconds * FADING + own.seconds * new + seconds,
+            self.squares * FADING + own.squares * new + amount * amount,
+            self.products * FADING + own.products * new + amount * seconds,
             keep * self.variance + (1.0 - keep) * off * off,
         )
 

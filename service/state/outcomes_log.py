@@ -29,6 +29,11 @@ class Outcome:
     is_good: bool | None = None
 
 
+def is_choice(outcome: Outcome) -> bool:
+    """Whether the router chose: what a caller asked for tells nothing of its policy."""
+    return outcome.reason != "REQUESTED"
+
+
 class OutcomesLog:
     """Outcomes by id; the oldest are forgotten."""
 

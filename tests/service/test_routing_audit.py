@@ -59,6 +59,8 @@ def data(tmp_path: Path) -> Path:
         ]
         log.add(Outcome(f"d{number}", "books", "lookup", route, "X", 0.7, options, 1.5, 300))
         log.judge("books", f"d{number}", is_good)
+    log.add(Outcome("asked", "books", "lookup", "crag", "REQUESTED", 0.7, options, 1.5, 300))
+    log.judge("books", "asked", True)
     log.add(Outcome("unjudged", "books", "lookup", "crag", "X", 0.7, options, 1.5, 300))
     store.close()
     return tmp_path

@@ -46,6 +46,14 @@ def test_a_machine_that_got_slower_is_noticed() -> None:
     assert stage.estimate(1000.0).p50 == pytest.approx(4.0, rel=0.15)
 
 
+def test_amounts_that_are_all_alike_leave_the_slope_as_it_is() -> None:
+    stage, chance = taught(0.1, 0.002, 0.05), random.Random(2)
+    for _ in range(2000):
+        amount = chance.uniform(199, 201)
+        stage = stage.learned(amount, 0.5 * chance.lognormvariate(0, 0.3))
+    assert stage.line()[1] == pytest.approx(0.002, rel=0.3)
+
+
 def test_no_term_is_below_nothing() -> None:
     stage = Stage()
     for amount, seconds in ((1000.0, 0.1), (10.0, 2.0), (500.0, 1.0)):
