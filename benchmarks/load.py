@@ -23,6 +23,7 @@ from service.client.connection import Client
 from service.client.types import Route
 
 CLIENTS = (1, 4, 16, 64)
+READERS = CLIENTS[:3]  # of the full context, at seconds a text
 BATCH = 16
 CRUSH, TIMES = 10 * BATCH, 10  # clients, and how often they ask as multiples of what is answered
 TOKENS = 24  # of an answer at most
@@ -92,7 +93,7 @@ def measure(given: argparse.Namespace) -> list[Row]:
             prepare(address, corpus)
             ask_together(Work(address, corpus.id, questions, route, 1.0, TOKENS), 1)  # warm
             work = Work(address, corpus.id, questions, route, given.seconds, TOKENS)
-            for clients in CLIENTS:
+            for clients in READERS if route == Route.FULL_CONTEXT else CLIENTS:
                 tallies, seconds = ask_together(work, clients)
                 rows.append(told(f"{route}, {name}", clients, tallies, seconds))
                 print(rows[-1], flush=True)
