@@ -110,10 +110,12 @@ def headline(rows: Sequence[Row]) -> dict[str, float | None]:
     """Ratios of answers a second at 16 clients, and what an overload does."""
     pace = {(row["served"], row["clients"]): float(str(row["answers_per_second"])) for row in rows}
     ours = pace["cartridge, batched", 16]
+    # Sixteen that read the whole text at once may outlast their clients' patience: its best counts.
+    full = max(each for (served, _), each in pace.items() if served.startswith("full_context"))
     crushed = next(row for row in rows if row["served"] == "overload")
     return {
         "throughput_ratio_batched_16": ours / pace["cartridge, unbatched", 16],
-        "throughput_ratio_cartridge_16": ours / pace["full_context, batched", 16],
+        "throughput_ratio_cartridge_16": ours / full,
         "health_p99_ms_overload": float(str(crushed["health_p99_ms"])),
         "rejected_share_overload": float(str(crushed["refused_share"])),
         "rss_growth_mb": float(str(crushed["rss_growth_mb"])),
