@@ -111,7 +111,7 @@ def headline(rows: Sequence[Row]) -> dict[str, float | None]:
     pace = {(row["served"], row["clients"]): float(str(row["answers_per_second"])) for row in rows}
     ours = pace["cartridge, batched", 16]
     # Sixteen that read the whole text at once may outlast their clients' patience: its best counts.
-    full = max(each for (served, _), each in pace.items() if served.startswith("full_context"))
+    full = max(each for (name, _), each in pace.items() if str(name).startswith("full_context"))
     crushed = next(row for row in rows if row["served"] == "overload")
     return {
         "throughput_ratio_batched_16": ours / pace["cartridge, unbatched", 16],
