@@ -11,8 +11,7 @@ from statistics import fmean
 
 import numpy as np
 
-from benchmarks.review_products import Product, judge, nearest_to_mean
-from retrieval.extract import extract
+from benchmarks.review_products import Product, as_printed, judge, nearest_to_mean
 
 SIZES = (4, 10, 20, 40, 75)
 CEILING = 468  # tokens: the paper's at 75 reviews
@@ -60,8 +59,7 @@ def _row(size: int, products: Sequence[Product]) -> Row:
     for product in products:
         whole = int(product.costs.sum())
         budget = min(CEILING, int(SHARE * whole))
-        texts = [remark.text for remark in product.remarks]
-        chosen = extract(product.vectors, texts, product.printed, budget)
+        chosen = as_printed(product, budget)
         plain.append(whole)
         ours.append(int(product.printed[chosen].sum()))
         crag.append(judge(product.remarks, chosen)["weighted"])

@@ -9,7 +9,9 @@ server's health. Answers that were begun are waited for.
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -17,7 +19,7 @@ import psutil
 from benchmarks.load_clients import Tally, Work, ask_together, begin_health_probe
 from benchmarks.record import write_result
 from evaluation.corpora import KnownCorpus, handbook
-from evaluation.demo import follow, register
+from evaluation.demo import register, train
 from evaluation.server_process import running_server
 from service.client.connection import Client
 from service.client.types import Route
@@ -28,18 +30,14 @@ BATCH = 16
 CRUSH, TIMES = 10 * BATCH, 10  # clients, and how often they ask as multiples of what is answered
 TOKENS = 24  # of an answer at most
 PREFIX, CONVERSATIONS, STEPS = 64, 8, 1  # how fast a cartridge serves does not hang on its training
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 def prepare(address: str, corpus: KnownCorpus) -> None:
     """The corpus with an index and a cartridge."""
     with Client(address) as client:
         register(client, corpus)
-        if not any(one.state == "ready" for one in client.list_cartridges(corpus.id)):
-            job = client.train(
-                corpus.id, prefix_tokens=PREFIX, conversations=CONVERSATIONS, max_steps=STEPS
-            )
-            follow(client, job, f"train {corpus.id}")
+        train(client, corpus.id, PREFIX, CONVERSATIONS, STEPS)
 
 
 def told(name: str, clients: int, tallies: Sequence[Tally], seconds: float) -> Row:
@@ -74,8 +72,7 @@ def overload(work: Work, server: psutil.Process) -> Row:
     row["health_p50_ms"], row["health_p99_ms"] = np.percentile(health, (50, 99)).tolist()
     row["rss_growth_mb"] = (server.memory_info().rss - before) / 2**20
     row["threads"], row["files"] = server.num_threads(), server.num_fds()
-    asked = float(str(row["refused"])) + float(str(row["answers"]))
-    row["refused_share"] = float(str(row["refused"])) / max(1.0, asked)
+    row["refused_share"] = row["refused"] / max(1, row["refused"] + row["answers"])
     return row
 
 
@@ -91,16 +88,16 @@ def measure(given: argparse.Namespace) -> list[Row]:
     for name, batch, route in servers:
         with running_server(given.data, log, "--batch", str(batch), *threads) as address:
             prepare(address, corpus)
-            ask_together(Work(address, corpus.id, questions, route, 1.0, TOKENS), 1)  # warm
             work = Work(address, corpus.id, questions, route, given.seconds, TOKENS)
+            ask_together(replace(work, seconds=1.0), 1)  # warm
             for clients in READERS if route == Route.FULL_CONTEXT else CLIENTS:
                 tallies, seconds = ask_together(work, clients)
                 rows.append(told(f"{route}, {name}", clients, tallies, seconds))
                 print(rows[-1], flush=True)
             if (name, route) == ("batched", Route.CARTRIDGE):
-                capacity = max(float(str(row["answers_per_second"])) for row in rows)
+                capacity = max(row["answers_per_second"] for row in rows)
                 pause = CRUSH / (TIMES * capacity)
-                crush = Work(address, corpus.id, questions, route, given.overload, TOKENS, pause)
+                crush = replace(work, seconds=given.overload, pause=pause)
                 rows.append(overload(crush, psutil.Process().children()[0]))
                 print(rows[-1], flush=True)
     return rows
@@ -108,17 +105,17 @@ def measure(given: argparse.Namespace) -> list[Row]:
 
 def headline(rows: Sequence[Row]) -> dict[str, float | None]:
     """Ratios of answers a second at 16 clients, and what an overload does."""
-    pace = {(row["served"], row["clients"]): float(str(row["answers_per_second"])) for row in rows}
+    pace = {(row["served"], row["clients"]): row["answers_per_second"] for row in rows}
     ours = pace["cartridge, batched", 16]
     # Sixteen that read the whole text at once may outlast their clients' patience: its best counts.
-    full = max(each for (name, _), each in pace.items() if str(name).startswith("full_context"))
+    full = max(each for (name, _), each in pace.items() if name.startswith("full_context"))
     crushed = next(row for row in rows if row["served"] == "overload")
     return {
         "throughput_ratio_batched_16": ours / pace["cartridge, unbatched", 16],
         "throughput_ratio_cartridge_16": ours / full,
-        "health_p99_ms_overload": float(str(crushed["health_p99_ms"])),
-        "rejected_share_overload": float(str(crushed["refused_share"])),
-        "rss_growth_mb": float(str(crushed["rss_growth_mb"])),
+        "health_p99_ms_overload": crushed["health_p99_ms"],
+        "rejected_share_overload": crushed["refused_share"],
+        "rss_growth_mb": crushed["rss_growth_mb"],
     }
 
 

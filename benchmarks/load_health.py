@@ -5,9 +5,11 @@
 
 import sys
 import time
+from contextlib import closing
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
+
+from service.client.calls import Calls
 
 INTERVAL = 0.05  # seconds
 
@@ -15,12 +17,12 @@ INTERVAL = 0.05  # seconds
 def main() -> None:
     address, seconds = sys.argv[1], float(sys.argv[2])
     end = time.monotonic() + seconds
-    with grpc.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        stub.Check(health_pb2.HealthCheckRequest(), timeout=10)  # the connection is made
+    request = health_pb2.HealthCheckRequest()
+    with closing(Calls(address)) as calls:
+        calls.call(calls.health.Check, request)  # the connection is made
         while time.monotonic() < end:
             began = time.perf_counter()
-            stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
+            calls.call(calls.health.Check, request)
             print(f"{(time.perf_counter() - began) * 1000:.3f}", flush=True)
             time.sleep(INTERVAL)
 

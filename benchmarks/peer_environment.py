@@ -23,16 +23,8 @@ def peer_python(
         print(f"making the environment of {name}", flush=True)
         subprocess.run([maker, "-m", "venv", folder], check=True)
         listed = str(LOCKS / f"{name}.lock")
-        install = [
-            str(python),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            *options,
-            "--requirement",
-            listed,
-        ]
+        install = [str(python), "-m", "pip", "install", "--quiet", *options]
+        install += ["--requirement", listed]
         subprocess.run(install, check=True)
         made.touch()
     return python

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,26 +31,32 @@ def write_result(
         "rows": [{key: _rounded(value) for key, value in row.items()} for row in rows],
     }
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    path = _path(name)
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return path
 
 
 def recorded(name: str, figure: str) -> float | None:
     """A figure of another benchmark's headline as it was written last; None where it has none."""
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
+    if not _path(name).exists():
         return None
-    value = json.loads(path.read_text(encoding="utf-8"))["headline"].get(figure)
+    value = _written(name)["headline"].get(figure)
     return None if value is None else float(value)
 
 
 def recorded_rows(name: str) -> list[dict[str, object]]:
     """The rows of a benchmark as they were written last."""
-    found: list[dict[str, object]] = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))[
-        "rows"
-    ]
+    found: list[dict[str, object]] = _written(name)["rows"]
     return found
+
+
+def _written(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(_path(name).read_text(encoding="utf-8"))
+    return found
+
+
+def _path(name: str) -> Path:
+    return RESULTS / f"{name}.json"
 
 
 def machine() -> dict[str, object]:

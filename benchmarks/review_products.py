@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from benchmarks.review_corpora import Remark, read_products
 from engine.embedding import Embedder
 from engine.prompts import Prompter
 from retrieval.clusters import cluster, condense
-from retrieval.crag import size_label
+from retrieval.digest import size_label
 from retrieval.extract import TermCoverage, choose, extract
 
 
@@ -100,7 +100,7 @@ def both(product: Product, budget: int) -> list[int]:
 
 def as_printed(product: Product, budget: int) -> list[int]:
     """What the route's overview has room for, whose lines tell for how many sentences they speak."""
-    return extract(product.vectors, [x.text for x in product.remarks], product.printed, budget)
+    return both(replace(product, costs=product.printed), budget)
 
 
 SELECTIONS: dict[str, Selection] = {

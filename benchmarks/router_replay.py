@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from sklearn.linear_model import LogisticRegression
 
-from retrieval.question_kind import asks_for_overview, kind_of, names_nothing
+from retrieval.question_kind import kind_of, names_nothing
 from retrieval.survey import Survey
 from service.answers import Route
 from service.routing.choice import ROUTES, RoutingPolicy, amounts, choose
@@ -172,7 +172,7 @@ def facts_of(question: str, signals: Mapping[str, float]) -> Facts:
         corpus_tokens=int(signals["corpus_tokens"]),
         room=int(signals["context_room"]),
         kind=kind_of(question),
-        is_nameless=asks_for_overview(question) and names_nothing(question),
+        is_nameless=names_nothing(question),
         survey=Survey(
             0, signals["nearest_cosine"], signals["nearest_standing"], signals["nearest_margin"],
             signals["words_agree"], signals["spread"], signals["words_known"],

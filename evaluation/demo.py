@@ -35,12 +35,18 @@ def register(client: Client, corpus: KnownCorpus) -> None:
     follow(client, client.index(corpus.id), f"index {corpus.id}")
 
 
-def train(client: Client, corpus_id: str) -> None:
+def train(
+    client: Client,
+    corpus_id: str,
+    tokens: int = CARTRIDGE_TOKENS,
+    conversations: int = CONVERSATIONS,
+    steps: int = STEPS,
+) -> None:
     """Trains a cartridge unless one stands ready and fresh."""
     if any(cartridge.state == "ready" for cartridge in client.list_cartridges(corpus_id)):
         return
     job = client.train(
-        corpus_id, prefix_tokens=CARTRIDGE_TOKENS, conversations=CONVERSATIONS, max_steps=STEPS
+        corpus_id, prefix_tokens=tokens, conversations=conversations, max_steps=steps
     )
     follow(client, job, f"train {corpus_id}")
 

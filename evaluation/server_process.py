@@ -18,21 +18,13 @@ def running_server(data: Path, log: Path, *options: str) -> Iterator[str]:
     Raises:
         ServerFailedError: the server did not come up.
     """
-    command = [sys.executable, "-m", "service.cli.main", "serve"]
+    command = [sys.executable, "-m", "service.cli.main", "serve", "--data", str(data)]
+    # No cartridge is made beside what is measured.
+    command += ["--listen", "127.0.0.1:0", "--instant-tokens", "0", *options]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as errors:
         process = subprocess.Popen(
-            # No cartridge is made beside what is measured.
-            [
-                *command,
-                "--data",
-                str(data),
-                "--listen",
-                "127.0.0.1:0",
-                "--instant-tokens",
-                "0",
-                *options,
-            ],
+            command,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

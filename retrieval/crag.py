@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine.embedding import Embedder
 from retrieval.clusters import cluster
 from retrieval.corpus_index import CorpusIndex
+from retrieval.digest import size_label, size_tokens
 from retrieval.extract import Diversity, FacilityLocation, Together, choose
 from retrieval.hybrid import HybridSettings, search
 from retrieval.lines import Findings
@@ -82,16 +83,6 @@ def _firsts(texts: Sequence[str]) -> NDArray[np.bool_]:
     return np.array([seen.setdefault(text, i) == i for i, text in enumerate(texts)], dtype=np.bool_)
 
 
-def size_label(count: int) -> str:
-    """What stands before a line of an overview: for how many sentences it speaks."""
-    return f"({count} alike) "
-
-
-def size_tokens(sentences: int) -> int:
-    """Tokens of the longest label in a corpus of so many sentences, where every digit is one."""
-    return len(str(sentences)) + 4
-
-
 def overview(
     embedder: Embedder,
     index: CorpusIndex,
@@ -103,7 +94,7 @@ def overview(
     sentence is told with how many it speaks for, so that what most say and what one says are told apart.
     """
     label = size_tokens(len(index))
-    digest = index.digest(settings.evidence, lambda sentence: cost(sentence) + label)
+    digest = index.digest(settings.evidence, cost)
     rows = list(digest.sentences)
     cosines = index.vectors[rows] @ embedder.embed_question(question)
     evidence = [

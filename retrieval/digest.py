@@ -25,18 +25,32 @@ class Digest:
     speaks_for: tuple[int, ...]
 
 
+def size_label(count: int) -> str:
+    """What stands before a line of an overview: for how many sentences it speaks."""
+    return f"({count} alike) "
+
+
+def size_tokens(sentences: int) -> int:
+    """Tokens of the longest label in a corpus of so many sentences, where every digit is one."""
+    return len(str(sentences)) + 4
+
+
 def make_digest(
     vectors: NDArray[np.float32],
     texts: list[str],
     cost: Callable[[int], int],
     budget: int,
 ) -> Digest:
-    """`vectors` [n, dimension] are unit rows of `texts`; `cost` gives a sentence's tokens."""
-    costs = np.array([cost(sentence) for sentence in range(len(texts))], dtype=np.int32)
+    """`vectors` [n, dimension] are unit rows of `texts`; `cost` gives a sentence's tokens, without those
+    of its label.
+    """
+    label = size_tokens(len(texts))
+    costs = np.array([cost(sentence) + label for sentence in range(len(texts))], dtype=np.int32)
     chosen = extract(vectors, texts, costs, budget)
     counts = np.zeros(len(chosen), dtype=np.int64)
     for start in range(0, len(vectors) if chosen else 0, _BLOCK):
         cosines = vectors[start : start + _BLOCK] @ vectors[chosen].T
         nearest = cosines.argmax(axis=1)[cosines.max(axis=1) >= ALIKE]
         counts += np.bincount(nearest, minlength=len(chosen))
+    # Of two chosen that are equal, the first is the nearest to both.
     return Digest(budget, tuple(chosen), tuple(max(1, int(count)) for count in counts))

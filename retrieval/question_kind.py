@@ -76,5 +76,7 @@ def asks_for_overview(question: str) -> bool:
 
 def names_nothing(question: str) -> bool:
     """Whether an overview is asked of nothing in particular, so that no sentence can be near to it."""
+    if not asks_for_overview(question):
+        return False
     words = re.findall(r"[^\W\d_]+", _ON_THE_WHOLE.sub(" ", _OVERVIEW.sub(" ", question)).lower())
     return all(word in ENGLISH_STOP_WORDS or _FILLER.fullmatch(word) for word in words)

@@ -63,7 +63,7 @@ OUTCOME_SECONDS = 30 * 24 * 3600.0  # how long an answer that nobody judged is r
 _log = structlog.stdlib.get_logger("longmemory")
 
 # The model's thread gives the interpreter's lock away at every tensor operation and waits so long for
-# it where the event loop is busy; with Python's 5 ms a flood of refused calls stops all answers.
+# it where the event loop is busy; Python's own is 5 ms.
 SWITCH_SECONDS = 0.0005
 
 

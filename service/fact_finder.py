@@ -6,7 +6,7 @@ from cartridges.guard import Guard
 from cartridges.manifest import CartridgeError, Manifest
 from cartridges.store import Cartridge
 from engine.model import LanguageModel
-from retrieval.question_kind import asks_for_overview, kind_of, names_nothing
+from retrieval.question_kind import kind_of, names_nothing
 from service.answers import Question
 from service.library import Library, ResidentCorpus
 from service.routes import Budget, Routes
@@ -41,7 +41,7 @@ class FactFinder:
             corpus_tokens=resident.context_tokens,
             room=room,
             kind=kind_of(question.text),
-            is_nameless=asks_for_overview(question.text) and names_nothing(question.text),
+            is_nameless=names_nothing(question.text),
             survey=found,
             is_fresh=corpus.indexed_digest == corpus.content_digest,
             cartridge=self._cartridge(question, corpus, window),

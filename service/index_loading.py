@@ -9,7 +9,6 @@ import structlog
 
 from cartridges.store import digest_of, force
 from retrieval.corpus_index import CorpusIndex, Document, Placement
-from retrieval.crag import size_tokens
 from retrieval.digest import BUDGET, Digest
 from retrieval.lexical import LexicalIndex, LexicalIndexError
 from retrieval.window_index import WindowShelf
@@ -59,6 +58,5 @@ def _words(catalog: Catalog, path: Path | None) -> LexicalIndex | None:
 
 def with_digest(catalog: Catalog, index: CorpusIndex, count: Callable[[str], int]) -> Catalog:
     """The catalog with the digest that overviews begin from; `count` gives a line's tokens."""
-    label = size_tokens(len(index))
-    made = index.digest(BUDGET, lambda sentence: count(index.text(sentence)) + label)
+    made = index.digest(BUDGET, lambda sentence: count(index.text(sentence)))
     return replace(catalog, digests=(CatalogDigest(made.budget, made.sentences, made.speaks_for),))

@@ -20,7 +20,7 @@ DOORWAYS = {
     "transformers": {"engine"},
     "sentence_transformers": {"engine"},
     "faiss": {"retrieval", "benchmarks"},
-    "grpc": {"service", "benchmarks"},
+    "grpc": {"service"},
     "redis": {"service"},
     "starlette": {"service"},
     "uvicorn": {"service"},

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from google.longrunning import operations_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
 from longmemory.v1 import (
     cartridge_pb2_grpc,
     corpus_pb2_grpc,
@@ -45,6 +46,7 @@ class Calls:
         self.jobs = self._stub(job_pb2_grpc.JobServiceStub)
         self.info = self._stub(info_pb2_grpc.InfoServiceStub)
         self.operations = self._stub(operations_pb2_grpc.OperationsStub)
+        self.health = self._stub(health_pb2_grpc.HealthStub)
 
     def close(self) -> None:
         """Close the channel; calls under way end."""

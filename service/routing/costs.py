@@ -40,15 +40,33 @@ class Stage:
     @classmethod
     def prior(cls, start: float, each: float, amount: float) -> "Stage":
         """A line that one observation's worth of evidence speaks for, around an amount."""
-        points = [(half * amount, start + each * half * amount) for half in (0.5, 1.5)]
-        made = cls()
-        for x, y in points:
-            made = replace(
-                made, count=made.count + 0.5, amount=made.amount + x / 2,
-                seconds=made.seconds + y / 2, squares=made.squares + x * x / 2,
-                products=made.products + x * y / 2,
-            )  # fmt: skip
+        return cls()._on_line(start, each, amount, 1.0)
+
+    def _on_line(self, start: float, each: float, amount: float, weight: float) -> "Stage":
+        made = self
+        for x in (0.5 * amount, 1.5 * amount):
+            made = made._seen(x, start + each * x, weight / 2)
         return made
+
+    def _seen(self, amount: float, seconds: float, weight: float = 1.0) -> "Stage":
+        return replace(
+            self,
+            count=self.count + weight,
+            amount=self.amount + weight * amount,
+            seconds=self.seconds + weight * seconds,
+            squares=self.squares + weight * amount * amount,
+            products=self.products + weight * amount * seconds,
+        )
+
+    def _faded(self) -> "Stage":
+        return replace(
+            self,
+            count=self.count * FADING,
+            amount=self.amount * FADING,
+            seconds=self.seconds * FADING,
+            squares=self.squares * FADING,
+            products=self.products * FADING,
+        )
 
     def line(self) -> tuple[float, float]:
         """Seconds at amount 0 and per unit, neither below 0."""
@@ -74,16 +92,11 @@ class Stage:
         predicted = max(1e-4, start + slope * amount)
         off = math.log(max(1e-4, seconds) / predicted)
         keep = 1.0 - 1.0 / min(1.0 + self.count, 1.0 / (1.0 - FADING))
-        own = Stage.prior(start, slope, self.amount / self.count) if self.count else Stage()
-        new = 1.0 - FADING
-        return Stage(
-            self.count * FADING + own.count * new + 1.0,
-            self.amount * FADING + own.amount * new + amount,
-            self.seconds * FADING + own.seconds * new + seconds,
-            self.squares * FADING + own.squares * new + amount * amount,
-            self.products * FADING + own.products * new + amount * seconds,
-            keep * self.variance + (1.0 - keep) * off * off,
-        )
+        known = self._faded()
+        if self.count:
+            known = known._on_line(start, slope, self.amount / self.count, 1.0 - FADING)
+        variance = keep * self.variance + (1.0 - keep) * off * off
+        return replace(known._seen(amount, seconds), variance=variance)
 
 
 # A laptop's order of magnitude, which the first answers replace: amounts are tokens, but for `load`

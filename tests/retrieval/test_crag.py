@@ -9,8 +9,8 @@ import torch
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from retrieval.corpus_index import CorpusIndex, Document, Placement
-from retrieval.crag import CragSettings, overview, retrieve, size_label, size_tokens
-from retrieval.digest import ALIKE
+from retrieval.crag import CragSettings, overview, retrieve
+from retrieval.digest import ALIKE, size_label, size_tokens
 from retrieval.heads import retrieval_heads
 from retrieval.hybrid import HybridSettings, search
 from retrieval.packing import Candidate
