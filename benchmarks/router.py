@@ -22,7 +22,7 @@ from service.client.connection import Client, ClientError
 from service.client.types import Route, SourceDocument
 
 IMPOSSIBLE = ("CARTRIDGE_NOT_FOUND", "CARTRIDGE_NOT_READY", "CONTEXT_TOO_LONG")
-ROUTES = ("cartridge", "crag", "infini_retri", "full_context", "none")
+ROUTES = ("cartridge", "crag", "infini_retri", "full_context", "none")  # declining asks no model
 WEIGHTS = Path(__file__).parents[1] / "service" / "routing" / "quality.json"
 
 

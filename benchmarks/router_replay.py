@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from sklearn.linear_model import LogisticRegression
 
+from cartridges.guard import ALPHA, Guard
 from retrieval.question_kind import kind_of, names_nothing
 from retrieval.survey import Survey
 from service.answers import Route
@@ -62,16 +63,20 @@ class Fitted:
 
     quality: QualityModel
     costs: CostModel
-    table: Mapping[tuple[str, int], Route]
+    table: Mapping[tuple[str, int], tuple[Route, ...]]
 
     def route(self, case: Case) -> Route:
         """The router's choice."""
         return choose(Route.AUTO, case.facts, POLICY, self.quality, self.costs).route
 
     def by_table(self, case: Case) -> Route:
-        """The best of the kind of question and length of text; of the kind alone where that is new."""
+        """The best, of those that can run, for the kind of question and length of text; for the kind
+        alone where that is new.
+        """
         kind, size = key_of(case)
-        return self.table.get((kind, size)) or self.table.get((kind, -1)) or self.table["", -1]
+        keys = ((kind, size), (kind, -1), ("", -1))
+        ranked = (route for key in keys for route in self.table.get(key, ()))
+        return next((route for route in ranked if route in case.results), SUBSTITUTE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,6 +161,8 @@ def cases_of(rows: Sequence[Mapping[str, object]]) -> list[Case]:
             )
             for row in own
         }
+        # Declining takes what deciding takes, which every route does too.
+        results[Route.DECLINE] = Result(float(own[0]["group"] == "unanswerable"), 0.0, 0)
         if SUBSTITUTE in results:
             signals = max((dict(row["signals"]) for row in own), key=len)  # type: ignore[call-overload]
             facts = facts_of(question, signals)
@@ -167,7 +174,10 @@ def facts_of(question: str, signals: Mapping[str, float]) -> Facts:
     """What the service knew, from the signals that it told."""
     cartridge = None
     if "cartridge_recovered" in signals:
-        cartridge = CartridgeFacts("c", signals["cartridge_recovered"])
+        guard = None
+        if "cartridge_guard" in signals:
+            guard = Guard(signals["cartridge_guard"], ALPHA, kept=1.0)
+        cartridge = CartridgeFacts("c", signals["cartridge_recovered"], guard)
     return Facts(
         corpus_tokens=int(signals["corpus_tokens"]),
         room=int(signals["context_room"]),
@@ -299,16 +309,19 @@ def _costs(cases: Sequence[Case]) -> CostModel:
     return CostModel({**CostModel().stages, **lines})
 
 
-def _table(cases: Sequence[Case]) -> dict[tuple[str, int], Route]:
-    """The route with the best mean of score less cost, by kind and length, by kind, and over all."""
+def _table(cases: Sequence[Case]) -> dict[tuple[str, int], tuple[Route, ...]]:
+    """Routes by their mean of score less cost where they ran, the best first: by kind and length, by
+    kind, and over all.
+    """
     sums: dict[tuple[str, int], dict[Route, list[float]]] = defaultdict(lambda: defaultdict(list))
     for case in cases:
         kind, size = key_of(case)
-        for route in ROUTES:
-            result = case.of(route)
+        for route, result in case.results.items():
             for key in ((kind, size), (kind, -1), ("", -1)):
                 sums[key][route].append(result.score - result.cost)
-    return {key: max(own, key=lambda route: fmean(own[route])) for key, own in sums.items()}
+    return {
+        key: tuple(sorted(own, key=lambda route: -fmean(own[route]))) for key, own in sums.items()
+    }
 
 
 def _always(route: Route) -> Chooser:

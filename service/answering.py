@@ -66,7 +66,7 @@ class MemoryAnswerer:
         """The route that would be taken; raises what `answer` would raise before generating."""
         with self._admission.admit(tokens_asked(question.text, 0, 0, 0), question.deadline):
             plan = await self._thread.run(lambda: self._plan(question))
-            return plan.decision
+            return replace(plan.decision, id="")  # nothing is answered that could be judged
 
     async def answer(self, question: Question) -> AsyncGenerator[AnswerEvent]:
         """Decision, evidence, text and summary; closing the iterator stops the generation.
@@ -95,13 +95,13 @@ class MemoryAnswerer:
                     async for event in events:
                         if isinstance(event, Summary):
                             told["output_tokens"] = event.usage.output_tokens
-                            await self._learn(question.corpus_id, plan, event.usage)
+                            await self._learn(question, plan, event.usage)
                         yield event
 
-    async def _learn(self, corpus_id: str, plan: _Plan, usage: Usage) -> None:
+    async def _learn(self, question: Question, plan: _Plan, usage: Usage) -> None:
         """An answer that was given is not taken back because it could not be noted."""
         try:
-            await asyncio.to_thread(self._router.learn, corpus_id, plan.decision, plan.facts, usage)
+            await asyncio.to_thread(self._router.learn, question, plan.decision, plan.facts, usage)
         except ServiceError as error:
             _log.warning("an outcome was not noted", reason=error.reason)
         except Exception:
@@ -122,7 +122,7 @@ class MemoryAnswerer:
         with self._admission.admit(self._tokens(question, 0), question.deadline):
             plan, _ = await self._thread.run(lambda: self._begin(question))
             prepared = await self._prepare(plan, question)
-            return plan.decision.with_effort(prepared.effort), prepared
+            return replace(plan.decision.with_effort(prepared.effort), id=""), prepared
 
     def _tokens(self, question: Question, most: int) -> int:
         evidence = self._config.reading.evidence

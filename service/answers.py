@@ -19,6 +19,11 @@ class Route(StrEnum):
     CRAG = "crag"
     FULL_CONTEXT = "full_context"
     NONE = "none"
+    DECLINE = "decline"  # says that the corpus does not tell
+
+
+WISHES = tuple(route for route in Route if route is not Route.DECLINE)
+"""What a caller may ask for."""
 
 
 class Reading(StrEnum):

@@ -26,6 +26,10 @@ async def generate(
     thread: ModelThread, prepared: PreparedContext, sampling: SamplingParams, times: Times
 ) -> AsyncGenerator[Delta | Summary]:
     """The text of an answer as it comes, and last what it cost; closing the iterator ends it."""
+    if prepared.said:
+        yield Delta(prepared.said, ())
+        yield _summary(prepared, times, FinishReason.STOP, 0, time.monotonic() - times.arrived)
+        return
     lead = prepared.lead.text
     sampling = replace(sampling, stop=(*sampling.stop, *prepared.lead.stop))
     request = GenerationRequest(uuid.uuid4().hex, prepared.prompt, prepared.prefix, sampling)
@@ -41,15 +45,19 @@ async def generate(
                 text = f"{lead} {piece.text.lstrip()}" if lead else piece.text
                 yield Delta(text, told)
                 lead, told = "", ()
-    yield Summary(
-        finish,
-        Usage(
-            prompt_tokens=len(prepared.prompt),
-            prefix_tokens=prepared.prefix.length if prepared.prefix else 0,
-            output_tokens=tokens,
-            queue_seconds=times.began - times.arrived,
-            prepare_seconds=times.ready - times.began,
-            first_token_seconds=first,
-            total_seconds=time.monotonic() - times.arrived,
-        ),
+    yield _summary(prepared, times, finish, tokens, first)
+
+
+def _summary(
+    prepared: PreparedContext, times: Times, finish: FinishReason, tokens: int, first: float
+) -> Summary:
+    usage = Usage(
+        prompt_tokens=len(prepared.prompt),
+        prefix_tokens=prepared.prefix.length if prepared.prefix else 0,
+        output_tokens=tokens,
+        queue_seconds=times.began - times.arrived,
+        prepare_seconds=times.ready - times.began,
+        first_token_seconds=first,
+        total_seconds=time.monotonic() - times.arrived,
     )
+    return Summary(finish, usage)

@@ -42,14 +42,14 @@ class Router:
             taken = replace(taken, cartridge_id=facts.cartridge.id)
         return replace(taken, id=uuid.uuid4().hex)
 
-    def learn(self, corpus_id: str, decision: Decision, facts: Facts, usage: Usage) -> None:
+    def learn(self, question: Question, decision: Decision, facts: Facts, usage: Usage) -> None:
         """From an answer that came to its end; blocks on the database."""
-        self._timings.learn(decision.route, facts, usage)
+        self._timings.learn(decision.route, facts, usage, question.reading)
         terms = {option.route: option for option in decision.options}
         self._log.add(
             Outcome(
                 decision.id,
-                corpus_id,
+                question.corpus_id,
                 facts.kind.value,
                 decision.route.value,
                 decision.reason,

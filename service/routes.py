@@ -28,13 +28,17 @@ from retrieval.survey import Background, Survey, survey
 from service.answers import Route
 from service.library import ResidentCorpus
 
+DECLINED = "The corpus does not tell."
+"""The answer to a question that the router declines."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedContext:
     """What generation continues: an optional prefix, the prompt behind it, and the evidence in it.
 
     `lead` is how the answer begins, which stands in the prompt already; `ranking` is what was ranked,
-    best first, in the prompt or not, and `effort` how far the question was read for it.
+    best first, in the prompt or not, and `effort` how far the question was read for it. `said` is the
+    whole answer where no model is asked.
     """
 
     prefix: KVPrefix | None
@@ -43,6 +47,7 @@ class PreparedContext:
     lead: Lead
     ranking: tuple[Evidence, ...] = ()
     effort: Effort | None = None
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,7 @@ class Routes:
             Route.CRAG: self._crag,
             Route.FULL_CONTEXT: self._full_context,
             Route.NONE: self._none,
+            Route.DECLINE: self._decline,
         }[route]
 
     def survey(self, corpus: ResidentCorpus, question: str) -> Survey:
@@ -142,6 +148,9 @@ class Routes:
 
     def _none(self, corpus: ResidentCorpus, question: str, budget: Budget) -> PreparedContext:
         return PreparedContext(None, tuple(self.prompter.bare_ids(question)), (), Lead())
+
+    def _decline(self, corpus: ResidentCorpus, question: str, budget: Budget) -> PreparedContext:
+        return PreparedContext(None, (), (), Lead(), said=DECLINED)
 
     def with_evidence(
         self, corpus: ResidentCorpus, found: Findings, question: str

@@ -5,7 +5,7 @@ import threading
 
 import structlog
 
-from service.answers import Route, Usage
+from service.answers import Reading, Route, Usage
 from service.errors import ServiceError
 from service.routing.choice import amounts
 from service.routing.costs import CostModel
@@ -13,6 +13,7 @@ from service.routing.facts import Facts
 from service.state.kept_timings import KeptTimings
 
 _KEPT_EVERY = 16  # answers
+_USUAL = (Reading.DEFAULT, Reading.INDEXED)  # how the router has a text read
 _log = structlog.stdlib.get_logger("longmemory.timings")
 
 
@@ -25,16 +26,22 @@ class Timings:
         known = kept.get(self._machine)
         self.costs = CostModel.from_json(known) if known else CostModel()
 
-    def learn(self, route: Route, facts: Facts, usage: Usage) -> None:
-        """From one answer that came to its end: each stage by the part of the time that was its own."""
+    def learn(
+        self, route: Route, facts: Facts, usage: Usage, reading: Reading = Reading.DEFAULT
+    ) -> None:
+        """From one answer that came to its end: each stage by the part of the time that was its own. A
+        reading that only a caller asks for tells nothing of what the router would take.
+        """
         wanted = amounts(route, facts)
-        reading = usage.first_token_seconds - usage.queue_seconds - usage.prepare_seconds
-        seen = {"read": (float(usage.prompt_tokens), reading)}
+        if not wanted:  # no model was asked
+            return
+        prefill = usage.first_token_seconds - usage.queue_seconds - usage.prepare_seconds
+        seen = {"read": (float(usage.prompt_tokens), prefill)}
         if usage.output_tokens > 1:
             decoding = usage.total_seconds - usage.first_token_seconds
             seen["decode"] = (float(usage.output_tokens), decoding)
         for stage in ("search", "attend", "load"):
-            if stage in wanted:
+            if stage in wanted and reading in _USUAL:
                 seen[stage] = (wanted[stage], usage.prepare_seconds)
         with self._lock:
             for stage, (amount, seconds) in seen.items():

@@ -63,6 +63,15 @@ def serve(
             help="Share of questions that take any open route, so that verdicts tell of all.",
         ),
     ] = 0.0,
+    decline_above: Annotated[
+        float,
+        typer.Option(
+            "--decline-above",
+            min=0.0,
+            max=1.0,
+            help="How likely the corpus must not tell what is asked for it to be said; 1: never.",
+        ),
+    ] = 0.5,
     metrics: MetricsOption = "",
     otel: Annotated[
         bool,
@@ -117,6 +126,7 @@ def serve(
         from service.config import ServiceConfig
         from service.limits import Limits
         from service.routing.choice import RoutingPolicy
+        from service.routing.gates import GateSettings
         from service.rpc.tls import tls_files
         from service.telemetry.logs import LogSettings
     except ImportError as error:
@@ -139,7 +149,9 @@ def serve(
                 tls=tls_files(tls_certificate, tls_key, tls_client_ca),
                 instant_tokens=instant_tokens,
                 limits=Limits(reader_seconds=reader_seconds),
-                policy=RoutingPolicy(explore=explore),
+                policy=RoutingPolicy(
+                    explore=explore, gates=GateSettings(decline_above=decline_above)
+                ),
                 metrics=metrics,
                 otel=otel,
                 logs=LogSettings(log_format, log_level, log_questions),

@@ -24,6 +24,7 @@ class Route(StrEnum):
     CRAG = "crag"
     FULL_CONTEXT = "full_context"
     NONE = "none"
+    DECLINE = "decline"  # the server's alone: the corpus does not tell
 
 
 class Reader(StrEnum):

@@ -1,17 +1,20 @@
 """The body of a chat completion to a question to a corpus, or to a text that comes with it."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from engine.sampling import SamplingParams
 from service import ids
-from service.answers import Question, Reading, Route
+from service.answers import WISHES, Question, Reading, Route
 from service.errors import fail, quoted
 from service.http.wire import flag, invalid, number, text, whole
 from service.limits import Limits
 from service.text_answering import TextQuestion
 
+_Word = TypeVar("_Word", bound=StrEnum)
 INLINE = "memory"
 PREFIX = "memory/"
 _LAST_BLANK_LINE = re.compile(r"(.*)\n[ \t\r]*\n(.*)", re.DOTALL)
@@ -164,12 +167,12 @@ def _corpus_question(
         raise invalid("longmemory.cartridge", "it is not the id of a cartridge; give one")
     if cartridge:
         ids.parse_id(cartridge, "longmemory.cartridge")
-    route = _one_of(Route, extra.get("route") or "auto", "longmemory.route")
+    route = _one_of(WISHES, extra.get("route") or "auto", "longmemory.route")
     if cartridge and route not in (Route.AUTO, Route.CARTRIDGE):
         raise invalid("longmemory.cartridge", f"the route {route.value} uses none; leave it out")
     return Question(
         corpus_id, question, route, cartridge, _budget(extra), sampling,
-        reading=_one_of(Reading, extra.get("reader") or "default", "longmemory.reader"),
+        reading=_one_of(tuple(Reading), extra.get("reader") or "default", "longmemory.reader"),
     )  # fmt: skip
 
 
@@ -187,12 +190,12 @@ def _budget(extra: dict[str, Any]) -> int:
     return most
 
 
-def _one_of(kind: Any, value: object, field: str) -> Any:
-    try:
-        return kind(value)
-    except ValueError:
-        names = ", ".join(one.value for one in kind)
-        raise invalid(field, f"it is none of {names}; use one of them") from None
+def _one_of(known: Sequence[_Word], value: object, field: str) -> _Word:
+    for one in known:
+        if one.value == value:
+            return one
+    names = ", ".join(one.value for one in known)
+    raise invalid(field, f"it is none of {names}; use one of them")
 
 
 def _only(extra: dict[str, Any], names: tuple[str, ...]) -> None:

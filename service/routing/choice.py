@@ -14,7 +14,9 @@ from service.routing.facts import Facts
 from service.routing.gates import GateSettings, closed, is_off_topic
 from service.routing.quality import QualityModel, Verdicts
 
-ROUTES = (Route.CARTRIDGE, Route.CRAG, Route.INFINI_RETRI, Route.FULL_CONTEXT, Route.NONE)
+ROUTES = (
+    Route.CARTRIDGE, Route.CRAG, Route.INFINI_RETRI, Route.FULL_CONTEXT, Route.NONE, Route.DECLINE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,12 @@ def choose(
             facts, options,
         )  # fmt: skip
     best, runner_up = open_ones[0], open_ones[1] if len(open_ones) > 1 else None
-    reason = "OFF_TOPIC" if is_off_topic(facts, policy.gates) else "HIGHEST_UTILITY"
-    told = _told(best, runner_up)
-    if reason == "OFF_TOPIC":
+    reason, told = "HIGHEST_UTILITY", _told(best, runner_up)
+    if is_off_topic(facts, policy.gates):
+        reason = "OFF_TOPIC"
         told = f"{next(one.why for one in options if one.closed == 'OFF_TOPIC')}; {told}"
+    if best.route is Route.DECLINE:
+        reason = "UNANSWERABLE"
     return _decision(best.route, wish, reason, told, facts, options)
 
 
@@ -89,8 +93,9 @@ def explored(decision: Decision, explore: float, chance: random.Random) -> Decis
 
 def amounts(route: Route, facts: Facts) -> dict[str, float]:
     """How much of each stage a route takes."""
-    read = facts.asked + _context(route, facts)
-    stages = {"read": float(read), "decode": float(facts.answer)}
+    if route is Route.DECLINE:
+        return {}
+    stages = {"read": float(_prompt(route, facts)), "decode": float(facts.answer)}
     if route is Route.CARTRIDGE and facts.cartridge and facts.cartridge.mebibytes:
         stages["load"] = facts.cartridge.mebibytes
     if route is Route.CRAG:
@@ -98,6 +103,10 @@ def amounts(route: Route, facts: Facts) -> dict[str, float]:
     if route is Route.INFINI_RETRI:
         stages["attend"] = float(facts.corpus_tokens)
     return stages
+
+
+def _prompt(route: Route, facts: Facts) -> int:
+    return 0 if route is Route.DECLINE else facts.asked + _context(route, facts)
 
 
 def _context(route: Route, facts: Facts) -> int:
@@ -117,15 +126,17 @@ def _option(
     verdicts: Verdicts | None,
 ) -> Option:
     estimate: Estimate = costs.estimate(amounts(route, facts))
-    tokens = facts.asked + _context(route, facts)
+    tokens = _prompt(route, facts)
     likely = quality.expected(route, facts, verdicts)
     price = policy.a_second * estimate.p50 + policy.a_thousand_tokens * tokens / 1000
-    reason, why = closed(route, facts, policy.gates, estimate) or ("", "")
+    reason, why = closed(route, facts, policy.gates, estimate, likely) or ("", "")
     return Option(route, likely, estimate.p50, estimate.p95, tokens, likely - price, reason, why)
 
 
 def _told(best: Option, runner_up: Option | None) -> str:
     own = f"{best.quality:.0%} likely right for {best.tokens} prompt tokens and about {best.p50:.1f} s"
+    if best.route is Route.DECLINE:
+        own = f"the corpus does not seem to tell, {best.quality:.0%} likely"
     if runner_up is None:
         return f"{own}; no other route is open"
     return (
@@ -141,6 +152,7 @@ def _decision(
         Fallback(one.route, one.closed, one.why)
         for one in options
         if one.closed not in ("", "OFF_TOPIC", "ON_TOPIC", "CARTRIDGE_NOT_FOUND")
+        and one.route is not Route.DECLINE
     )
     cartridge_id = facts.cartridge.id if route is Route.CARTRIDGE and facts.cartridge else ""
     return Decision(

@@ -19,11 +19,14 @@ class GateSettings:
     off_topic_overview: float = 0.30
     standing: float = 1.645
     recovered: float = 0.50  # share of full-context quality below which no cartridge is asked
+    decline_above: float = 0.50  # chance that the corpus does not tell, above which that is said
 
     def __post_init__(self) -> None:
         cosines = self.off_topic, self.off_topic_overview
         if not all(-1.0 <= one <= 1.0 for one in cosines) or not self.recovered <= 1.0:
             raise ValueError("off_topic must be a cosine, and recovered a share")
+        if not 0.0 <= self.decline_above <= 1.0:
+            raise ValueError(f"decline_above is {self.decline_above}; it is a chance, from 0 to 1")
 
 
 def obstacle(route: Route, facts: Facts) -> tuple[str, str] | None:
@@ -53,11 +56,13 @@ def is_off_topic(facts: Facts, settings: GateSettings) -> bool:
 
 
 def closed(
-    route: Route, facts: Facts, settings: GateSettings, cost: Estimate
+    route: Route, facts: Facts, settings: GateSettings, cost: Estimate, likely: float
 ) -> tuple[str, str] | None:
-    """Why the router does not take a route by itself."""
+    """Why the router does not take a route by itself; `likely` is how likely its answer is right."""
     if blocked := obstacle(route, facts):
         return blocked
+    if route is Route.DECLINE:
+        return _undeclined(likely, facts, settings)
     off_topic = is_off_topic(facts, settings)
     if route is Route.NONE and not off_topic:
         return "ON_TOPIC", "the corpus speaks of what is asked, so it is not left unread"
@@ -75,6 +80,18 @@ def closed(
         return (
             "DEADLINE_TOO_SHORT",
             f"it may take {cost.p95:.1f} s and {max(0.0, facts.seconds_left):.1f} s are left",
+        )
+    return None
+
+
+def _undeclined(likely: float, facts: Facts, settings: GateSettings) -> tuple[str, str] | None:
+    if facts.kind is Kind.OVERVIEW:
+        return "OVERVIEW", "every text tells something of the whole"
+    if likely <= settings.decline_above:
+        return (
+            "LIKELY_TOLD",
+            f"it is {likely:.0%} likely that the corpus does not tell; above "
+            f"{settings.decline_above:.0%} that is the answer",
         )
     return None
 

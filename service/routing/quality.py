@@ -28,7 +28,9 @@ class Verdicts:
 
 @dataclass(frozen=True, slots=True)
 class QualityModel:
-    """Weights by route and feature; a route without weights is worth `unknown`."""
+    """Weights by route and feature; a route without weights is worth `unknown`, and nothing where it
+    declines.
+    """
 
     weights: Mapping[Route, Mapping[str, float]] = field(default_factory=dict)
     unknown: float = 0.5
@@ -36,7 +38,7 @@ class QualityModel:
     def expected(self, route: Route, facts: Facts, verdicts: Verdicts | None = None) -> float:
         """Probability that the answer is right, 0..1."""
         own = self.weights.get(route)
-        likely = self.unknown
+        likely = 0.0 if route is Route.DECLINE else self.unknown
         if own is not None:
             known = features(facts)
             likely = sigmoid(sum(weight * known.get(name, 0.0) for name, weight in own.items()))

@@ -15,6 +15,7 @@ from engine.sampling import SamplingParams
 from retrieval.corpus_index import Evidence
 from service import answers, ids
 from service.answers import (
+    WISHES,
     AnswerEvent,
     Decision,
     Delta,
@@ -40,6 +41,7 @@ _ROUTES: dict[Route, query_pb2.Route] = {
     Route.CRAG: query_pb2.ROUTE_CRAG,
     Route.FULL_CONTEXT: query_pb2.ROUTE_FULL_CONTEXT,
     Route.NONE: query_pb2.ROUTE_NONE,
+    Route.DECLINE: query_pb2.ROUTE_DECLINE,
 }
 _READINGS: dict[int, Reading] = {
     query_pb2.READER_UNSPECIFIED: Reading.DEFAULT,
@@ -231,6 +233,8 @@ def _route(number: int, field: str) -> Route:
     route = _ROUTE_OF_NUMBER.get(number)
     if route is None:
         raise _invalid(field, f"{number} is no route; use one that the service's proto names")
+    if route not in WISHES:
+        raise _invalid(field, "whether to decline is for the router to say; leave the route unset")
     return route
 
 

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, fields
 
 from service.errors import fail, quoted
 from service.state.store import Store
-from service.state.tables import CORPORA, OUTCOMES, VERDICTS
+from service.state.tables import CORPORA, OUTCOMES, VERDICTS, next_number
+
+_SWEPT_EVERY = 64  # outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +37,20 @@ def is_choice(outcome: Outcome) -> bool:
 
 
 class OutcomesLog:
-    """Outcomes by id; the oldest are forgotten."""
+    """The newest `most` outcomes or a few more, by id. What callers said of them is counted for good."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, most: int = 100_000) -> None:
+        self._store, self._most = store, most
 
     def add(self, outcome: Outcome) -> None:
         """Keeps an outcome. One of a corpus that is gone meanwhile is dropped."""
         with self._store.transaction():
             if CORPORA.get(self._store, (outcome.corpus_id,)):
-                record = asdict(outcome) | {"create_time": self._store.now()}
+                number = next_number(self._store, OUTCOMES.name)
+                record = asdict(outcome) | {"create_time": self._store.now(), "number": number}
                 OUTCOMES.put(self._store, (outcome.corpus_id, outcome.id), record)
+                if number % _SWEPT_EVERY == 0:
+                    OUTCOMES.delete_until(self._store, "numbered", number - self._most + 1)
 
     def judge(self, corpus_id: str, outcome_id: str, is_good: bool) -> tuple[int, int]:
         """Keeps a caller's verdict; how many of the same kind and route are right and wrong now.

@@ -60,6 +60,7 @@ OUTCOMES = Table(
     {
         "unjudged": lambda key, one: _by_time(key, one) if one["is_good"] is None else None,
         "judged": lambda key, one: None if one["is_good"] is None else _by_time(key, one),
+        "numbered": lambda key, one: (one["number"], *key) if "number" in one else None,
     },
 )
 VERDICTS = Table("verdicts")

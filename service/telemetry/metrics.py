@@ -18,7 +18,15 @@ from service.telemetry.watched_answers import TEXT_SENT
 OTHER = "other"
 ROUTES = frozenset(route.value for route in Route if route is not Route.AUTO)
 ROUTE_REASONS = frozenset(
-    {"REQUESTED", "HIGHEST_UTILITY", "OFF_TOPIC", "EXPLORED", "DEADLINE_TOO_SHORT", TEXT_SENT}
+    {
+        "REQUESTED",
+        "HIGHEST_UTILITY",
+        "OFF_TOPIC",
+        "UNANSWERABLE",
+        "EXPLORED",
+        "DEADLINE_TOO_SHORT",
+        TEXT_SENT,
+    }
 )
 CODES = frozenset(code.name for code in grpc.StatusCode)
 # From a health check to an answer of a thousand tokens on a CPU.

@@ -26,7 +26,7 @@ from service.model_thread import ModelThread
 from service.prompt_room import PromptRoom
 from service.router import Router
 from service.routes import Routes
-from service.routing.quality import shipped
+from service.routing.quality import QualityModel, shipped
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore, examine
 from service.state.corpora import Corpora
@@ -104,7 +104,13 @@ class Room:
         return caught.value.reason
 
 
-def build(folder: Path, model: LanguageModel, embedder: Embedder, **changes: Any) -> Room:
+def build(
+    folder: Path,
+    model: LanguageModel,
+    embedder: Embedder,
+    quality: QualityModel | None = None,
+    **changes: Any,
+) -> Room:
     config = replace(ServiceConfig(folder), **changes)
     layout = Layout(folder)
     store, content = SqliteStore(layout.database), ContentStore(folder)
@@ -119,7 +125,7 @@ def build(folder: Path, model: LanguageModel, embedder: Embedder, **changes: Any
     room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
     admission = Admission(config.limits, config.batch)
     timings = Timings(KeptTimings(store), model.fingerprint, "cpu")
-    router = Router(config.policy, shipped(), timings, OutcomesLog(store))
+    router = Router(config.policy, quality or shipped(), timings, OutcomesLog(store))
     answerer = MemoryAnswerer(
         config, corpora, shelf, library, routes, thread, room, admission, router
     )

@@ -12,16 +12,28 @@ from answering_room import Room, build
 from cartridges.match import truncate_prefix
 from cartridges.store import BuiltPart, load_cartridge, store_cartridge
 from engine.embedding import Embedder
+from engine.generation import FinishReason
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from engine.sampling import SamplingParams
 from retrieval.crag import CragSettings
 from retrieval.infini_retri import ReadingSettings
-from service.answers import Decision, Delta, Question, Reading, ReadSoFar, Route, Summary
+from service.answers import (
+    WISHES,
+    Decision,
+    Delta,
+    Question,
+    Reading,
+    ReadSoFar,
+    Route,
+    Summary,
+)
 from service.errors import ServiceError, fail
 from service.limits import Limits
+from service.routes import DECLINED
 from service.routing.choice import RoutingPolicy
 from service.routing.gates import GateSettings
+from service.routing.quality import QualityModel
 from service.text_answering import TextQuestion
 
 ASKED = "Who keeps the lamp of the harbor?"
@@ -78,7 +90,7 @@ def question(route: Route = Route.AUTO, text: str = ASKED, **changes: Any) -> Qu
     return Question("books", text, route, sampling=SHORT, **changes)
 
 
-@pytest.mark.parametrize("route", [r for r in Route if r not in (Route.AUTO, Route.CARTRIDGE)])
+@pytest.mark.parametrize("route", [r for r in WISHES if r not in (Route.AUTO, Route.CARTRIDGE)])
 async def test_an_answer_comes_in_its_order_with_what_it_cost(room: Room, route: Route) -> None:
     decision, evidence, *deltas, summary = await room.events(question(route))
     assert isinstance(decision, Decision)
@@ -110,7 +122,7 @@ async def test_a_cartridge_of_the_whole_context_answers_as_the_full_context_does
     assert prompts[0] == prompts[1] + context.length
 
 
-@pytest.mark.parametrize("route", list(Route))
+@pytest.mark.parametrize("route", WISHES)
 async def test_no_prompt_is_longer_than_the_caller_pays_for(
     room: Room, model: LanguageModel, route: Route
 ) -> None:
@@ -351,6 +363,26 @@ async def test_the_published_reader_is_refused_a_long_corpus(
     asked = question(Route.INFINI_RETRI, reading=Reading.PUBLISHED)
     assert await room.reason(asked) == "CONTEXT_TOO_LONG"
     assert await room.events(question(Route.INFINI_RETRI, reading=Reading.STREAMING))
+
+
+async def test_a_question_that_is_declined_asks_no_model_and_can_be_judged(
+    make_room: Callable[..., Room], room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    likely = {route: {"one": 3.0 if route is Route.DECLINE else -3.0} for route in Route}
+    declining = make_room(quality=QualityModel(likely))
+    monkeypatch.setattr(declining.thread, "generate", None)
+    decision, evidence, told, summary = await declining.events(question())
+    assert (decision.route, decision.reason) == (Route.DECLINE, "UNANSWERABLE")
+    assert (evidence, told.text) == ((), DECLINED)
+    assert (summary.finish, summary.usage.prompt_tokens) == (FinishReason.STOP, 0)
+    assert summary.usage.total_seconds >= summary.usage.first_token_seconds > 0.0
+    assert decision.id
+
+
+async def test_what_is_explained_or_retrieved_alone_cannot_be_judged(room: Room) -> None:
+    assert (await room.answerer.decide(question())).id == ""
+    assert (await room.answerer.retrieve(question()))[0].id == ""
+    assert (await room.events(question()))[0].id
 
 
 async def test_a_decision_tells_how_far_the_question_was_read(

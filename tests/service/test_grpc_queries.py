@@ -156,6 +156,7 @@ async def test_settings_and_deadline_reach_the_answerer(room: GrpcRoom) -> None:
             "cartridge",
         ),
         ({"route": 99}, "INVALID_VALUE", "route"),
+        ({"route": query_pb2.ROUTE_DECLINE}, "INVALID_VALUE", "route"),
         ({"request_id": "one"}, "MALFORMED_ID", "request_id"),
         (
             {"budget": query_pb2.Budget(max_prompt_tokens=-1)},

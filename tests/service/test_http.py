@@ -207,6 +207,7 @@ FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"messages": [*ASKED, {"role": "assistant", "content": "I."}]}, "messages"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0]"),
     ({"longmemory": {"route": "bus"}}, "longmemory.route"),
+    ({"longmemory": {"route": "decline"}}, "longmemory.route"),
     ({"longmemory": {"colour": "red"}}, "longmemory.colour"),
 ]  # fmt: skip
 

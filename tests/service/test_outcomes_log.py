@@ -9,6 +9,7 @@ from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.outcomes_log import Outcome, OutcomesLog
 from service.state.store import Store
+from service.state.tables import OUTCOMES
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +85,17 @@ def test_what_nobody_judged_is_forgotten_and_what_was_judged_comes_back(store: S
     assert log.forget(float("inf")) == 1
     (kept,) = log.judged()
     assert (kept.id, kept.is_good, kept.options[0]["quality"]) == ("d2", False, 0.7)
+
+
+def test_the_oldest_outcomes_make_room_for_new_ones_and_verdicts_stay_counted(store: Store) -> None:
+    log = OutcomesLog(store, most=100)
+    log.add(outcome(0))
+    log.judge("books", "d0", True)
+    for number in range(1, 192):
+        log.add(outcome(number))
+    assert 100 <= sum(1 for _ in OUTCOMES.each(store)) < 164
+    with pytest.raises(ServiceError, match="d0"):
+        log.judge("books", "d0", False)
+    assert log.judged() == []
+    assert log.verdicts("books", "lookup") == {"crag": (1, 0)}
+    assert log.judge("books", "d191", True) == (2, 0)

@@ -95,6 +95,44 @@ def test_what_stands_out_from_unrelated_questions_is_on_topic_though_its_cosine_
         assert decide(facts).reason == reason
 
 
+def test_a_question_that_the_corpus_seems_not_to_tell_is_declined_for_nothing() -> None:
+    decision = decide(LONG, model(crag=-2.0, infini_retri=-2.0, decline=1.0))
+    assert (decision.route, decision.reason) == (Route.DECLINE, "UNANSWERABLE")
+    assert "73% likely" in decision.explanation
+    assert "next is crag" in decision.explanation
+    (declined,) = [one for one in decision.options if one.route is Route.DECLINE]
+    assert (declined.tokens, declined.p95) == (0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("facts", "likely", "reason"),
+    [
+        (LONG, -0.1, "LIKELY_TOLD"),
+        (
+            replace(LONG, seconds_left=0.0),
+            -0.1,
+            "LIKELY_TOLD",
+        ),  # late, which is no reason to decline
+        (replace(LONG, kind=Kind.OVERVIEW), 5.0, "OVERVIEW"),
+    ],
+)
+def test_what_the_corpus_is_likely_to_tell_is_not_declined(
+    facts: Facts, likely: float, reason: str
+) -> None:
+    decision = decide(facts, model(crag=-9.0, infini_retri=-9.0, decline=likely))
+    assert decision.route is not Route.DECLINE
+    assert closed(decision)[Route.DECLINE] == reason
+    assert Route.DECLINE not in {one.route for one in decision.fallbacks}
+
+
+def test_a_service_that_is_set_so_never_declines() -> None:
+    policy = RoutingPolicy(gates=GateSettings(decline_above=1.0))
+    decision = choose(Route.AUTO, LONG, policy, model(crag=-9.0, decline=30.0), COSTS)
+    assert decision.route is not Route.DECLINE
+    with pytest.raises(ValueError, match=r"decline_above is 1\.5"):
+        GateSettings(decline_above=1.5)
+
+
 def test_a_question_about_the_whole_may_lie_further_from_each_sentence() -> None:
     gates = GateSettings(off_topic=0.45, off_topic_overview=0.30)
     facts = replace(LONG, survey=replace(FAR, nearest=0.35))

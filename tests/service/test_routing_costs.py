@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.answers import Route, Usage
+from service.answers import Reading, Route, Usage
 from service.routing.costs import PRIORS, CostModel, Stage
 from service.routing.facts import Facts
 from service.state.kept_timings import KeptTimings
@@ -104,3 +104,17 @@ def test_timings_outlive_their_process_on_the_same_machine(tmp_path: Path) -> No
     assert again.stages["decode"].estimate(30).p50 == pytest.approx(3.0, rel=0.2)
     assert again.stages["search"] == PRIORS["search"]
     assert Timings(KeptTimings(store), "0" * 64, "cpu").costs == CostModel()
+
+
+@pytest.mark.parametrize("reading", [Reading.STREAMING, Reading.PUBLISHED])
+def test_a_reading_that_the_router_never_asks_for_teaches_nothing_of_the_usual_one(
+    tmp_path: Path, reading: Reading
+) -> None:
+    timings = Timings(KeptTimings(SqliteStore(tmp_path / "db.sqlite3")), "f" * 64, "cpu")
+    usage = Usage(
+        prompt_tokens=300, prefix_tokens=0, output_tokens=30, queue_seconds=0.5,
+        prepare_seconds=200.0, first_token_seconds=203.5, total_seconds=206.5,
+    )  # fmt: skip
+    timings.learn(Route.INFINI_RETRI, Facts(corpus_tokens=5000, room=4000), usage, reading)
+    assert timings.costs.stages["attend"] == PRIORS["attend"]
+    assert timings.costs.stages["read"] != PRIORS["read"]

@@ -20,6 +20,7 @@ class Route(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROUTE_CRAG: _ClassVar[Route]
     ROUTE_FULL_CONTEXT: _ClassVar[Route]
     ROUTE_NONE: _ClassVar[Route]
+    ROUTE_DECLINE: _ClassVar[Route]
 
 class Reader(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -46,6 +47,7 @@ ROUTE_INFINI_RETRI: Route
 ROUTE_CRAG: Route
 ROUTE_FULL_CONTEXT: Route
 ROUTE_NONE: Route
+ROUTE_DECLINE: Route
 READER_UNSPECIFIED: Reader
 READER_INDEXED: Reader
 READER_STREAMING: Reader
