@@ -3,7 +3,7 @@
 `python -m benchmarks.router --data .work/data --questions FOLDER` asks a server of its own, as a client,
 and keeps every answer in the data folder, so that it can be ended and begun again. `--fit` also writes
 the weights that the service ships with (`service/routing/quality.json`). The router is judged by
-weights fitted on the other corpora (leave one out). Writes `results/router.json`.
+weights fitted on the other kinds of corpora (leave one out). Writes `results/router.json`.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from pathlib import Path
 from rich.progress import track
 
 from benchmarks.record import write_result
-from benchmarks.router_replay import Replay, fit_all, headline, to_json
+from benchmarks.router_fit import fit, to_json
+from benchmarks.router_replay import Replay, headline
 from benchmarks.workload import Asked, Workload, read_workload
 from evaluation.server_process import running_server
 from service.client.connection import Client, ClientError
@@ -62,7 +63,9 @@ def wait(client: Client, job: str) -> None:
 
 def ask(client: Client, asked: Asked, route: str) -> Outcome | None:
     """One answer; None where the route cannot run."""
-    most = 96 if asked.group == "overview" else 32
+    most = (
+        96 if asked.group == "overview" else 64
+    )  # a quotation's first words are seldom the answer
     try:
         answer = client.ask(asked.corpus, asked.question, Route(route), max_output_tokens=most)
     except ClientError as error:
@@ -124,7 +127,7 @@ def main() -> None:
             collect(client, workload, path)
     replay = Replay.of(list(read_rows(path)))
     if given.fit:
-        WEIGHTS.write_text(to_json(fit_all(replay)))
+        WEIGHTS.write_text(to_json(fit(replay.cases)))
     rows = replay.rows()
     print(write_result("router", rows, headline(replay)))
     for row in rows:

@@ -14,8 +14,8 @@ from benchmarks.review_corpora import Remark, read_products
 from benchmarks.study_corpora import PeoplesQuestion, read_natural_questions, read_text
 
 ENCYCLOPEDIAS, PASSAGES = 2, 100  # and how many each has
-ASKED, UNASKED = 24, 12  # questions of an encyclopedia, and those whose passages are left out
-HOPS = 28  # questions of several hops
+ASKED, UNASKED = 18, 9  # questions of an encyclopedia, and those whose passages are left out
+HOPS = 24  # questions of several hops
 PRODUCTS = 4  # whose reviews are asked about
 _TELLS = r"(say|tell|mention|state|provide|specify|contain|give|include|answer)"
 _REFUSAL = re.compile(
@@ -56,7 +56,7 @@ def read_workload(folder: Path, seed: int = 0) -> Workload:
     """Five kinds of text; `folder` has the question sets."""
     corpora: dict[str, str] = {}
     questions: list[Asked] = []
-    for name, most in (("handbook", 24), ("essay", 16), ("python", 16)):
+    for name, most in (("handbook", 20), ("essay", 12), ("python", 14)):
         corpora[name], asked = read_text(name)
         told = corpora[name].lower()
         known = [one for one in asked if any(word in told for word in one.accept)]

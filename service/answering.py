@@ -60,7 +60,8 @@ class MemoryAnswerer:
         self._config, self._corpora = config, corpora
         self._library, self._routes, self._thread = library, routes, thread
         self._room, self._admission, self._router = room, admission, router
-        self._finder = FactFinder(library, routes, shelf, thread.model)
+        stale = config.policy.gates.stale
+        self._finder = FactFinder(library, routes, shelf, thread.model, stale)
 
     async def decide(self, question: Question) -> Decision:
         """The route that would be taken; raises what `answer` would raise before generating."""

@@ -89,6 +89,20 @@ class Decision:
     id: str = ""
     propensity: float = 1.0  # the chance with which this route was taken
 
+    @property
+    def runner_up(self) -> Option | None:
+        """The best of the open routes that were not taken."""
+        left = (one for one in self.options if not one.closed and one.route is not self.route)
+        return next(left, None)
+
+    @property
+    def margin(self) -> float:
+        """How much more the route taken is worth than the runner-up: below 0 where something else than
+        worth decided, 0 where there is none.
+        """
+        worth = next((one.utility for one in self.options if one.route is self.route), 0.0)
+        return worth - self.runner_up.utility if self.runner_up else 0.0
+
     def with_effort(self, effort: Effort | None) -> "Decision":
         """The decision that also tells how far the question was read, where that hung on it."""
         if effort is None:

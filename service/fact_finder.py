@@ -1,6 +1,7 @@
 """Gathers what a decision is made from: records, manifests and a cheap search. Reads no tensors."""
 
 import time
+from dataclasses import replace
 
 from cartridges.guard import Guard
 from cartridges.manifest import CartridgeError, Manifest
@@ -11,6 +12,7 @@ from service.answers import Question
 from service.library import Library, ResidentCorpus
 from service.routes import Budget, Routes
 from service.routing.facts import CartridgeFacts, Facts
+from service.staleness import share_changed
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf, CartridgeState
 from service.state.corpus import Corpus
 
@@ -21,9 +23,15 @@ class FactFinder:
     """Used on the model's thread."""
 
     def __init__(
-        self, library: Library, routes: Routes, shelf: CartridgeShelf, model: LanguageModel
+        self,
+        library: Library,
+        routes: Routes,
+        shelf: CartridgeShelf,
+        model: LanguageModel,
+        stale: float = 0.0,
     ) -> None:
         self._library, self._routes, self._shelf, self._model = library, routes, shelf, model
+        self._stale = stale  # share of windows that may have changed since a cartridge was trained
 
     def facts(
         self,
@@ -44,7 +52,7 @@ class FactFinder:
             is_nameless=names_nothing(question.text),
             survey=found,
             is_fresh=corpus.indexed_digest == corpus.content_digest,
-            cartridge=self._cartridge(question, corpus, window),
+            cartridge=self._cartridge(question, corpus, resident, window),
             sentences=len(resident.index),
             evidence=budget.evidence,
             asked=len(self._routes.prompter.question_ids(question.text)),
@@ -56,7 +64,9 @@ class FactFinder:
         """The part that was decided on. Raises CartridgeError where its files do not fit."""
         return self._library.part(corpus.id, facts.id, facts.tensor_digest, facts.part).cartridge
 
-    def _cartridge(self, question: Question, corpus: Corpus, window: str) -> CartridgeFacts | None:
+    def _cartridge(
+        self, question: Question, corpus: Corpus, resident: ResidentCorpus, window: str
+    ) -> CartridgeFacts | None:
         record = self._record(question, corpus)
         if record is None:
             return None
@@ -66,7 +76,13 @@ class FactFinder:
             manifest = self._library.manifest(corpus.id, record.id, record.tensor_digest)
         except CartridgeError as error:
             return CartridgeFacts(record.id, problem=(error.reason, str(error)))
-        return self._of_part(question, record, manifest, manifest.part_of(window))
+        changed = 0.0
+        if record.state is CartridgeState.STALE:
+            changed = share_changed(manifest.windows, resident.windows)
+        if changed > self._stale or (record.state is CartridgeState.STALE and not self._stale):
+            return CartridgeFacts(record.id, changed=changed, problem=_staleness(record, changed))
+        found = self._of_part(question, record, manifest, manifest.part_of(window))
+        return replace(found, changed=changed)
 
     def _of_part(
         self, question: Question, record: CartridgeRecord, manifest: Manifest, number: int
@@ -112,14 +128,17 @@ class FactFinder:
         return newest[0] if newest else None
 
 
+def _staleness(record: CartridgeRecord, changed: float) -> tuple[str, str]:
+    much = f", {changed:.0%} of which is another now" if changed else ""
+    return (
+        "CARTRIDGE_STALE",
+        f"cartridge {record.id} was trained on an earlier content of the corpus{much}; refresh it "
+        f"with `longmemory cartridge refresh {record.corpus_id}/{record.id}`",
+    )
+
+
 def _state_problem(record: CartridgeRecord) -> tuple[str, str] | None:
     match record.state:
-        case CartridgeState.STALE:
-            return (
-                "CARTRIDGE_STALE",
-                f"cartridge {record.id} was trained on an earlier content of the corpus; refresh it "
-                f"with `longmemory cartridge refresh {record.corpus_id}/{record.id}`",
-            )
         case CartridgeState.TRAINING:
             return (
                 "CARTRIDGE_NOT_READY",

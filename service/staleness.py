@@ -1,5 +1,7 @@
 """How much of a corpus a stale cartridge does not know."""
 
+from collections.abc import Iterable
+
 from cartridges.manifest import CartridgeError
 from cartridges.store import read_manifest
 from service.cartridge_places import find_place
@@ -32,5 +34,10 @@ class Staleness:
             manifest = read_manifest(find_place(folder, record.tensor_digest))
         except CartridgeError:
             return 1.0
-        there, known = set(catalog.windows), set(manifest.windows)
-        return len(there ^ known) / max(1, len(there | known))
+        return share_changed(manifest.windows, catalog.windows)
+
+
+def share_changed(known: Iterable[str], there: Iterable[str]) -> float:
+    """Of the windows that are known or there, by their digests, the share that only one side has."""
+    studied, standing = set(known), set(there)
+    return len(studied ^ standing) / max(1, len(studied | standing))

@@ -110,6 +110,8 @@ def _print_decision(decision: Decision) -> None:
     ]
     if decision.cartridge:
         rows.append(("cartridge", decision.cartridge))
+    if decision.runner_up != Route.AUTO:
+        rows.append(("runner-up", f"{decision.runner_up}, worth {decision.margin:.2f} less"))
     if decision.id:
         rows.append(("decision", decision.id))
     print_table(("decision", ""), rows)

@@ -72,6 +72,15 @@ def serve(
             help="How likely the corpus must not tell what is asked for it to be said; 1: never.",
         ),
     ] = 0.5,
+    stale: Annotated[
+        float,
+        typer.Option(
+            "--stale",
+            min=0.0,
+            max=1.0,
+            help="Share of a corpus that may have changed since the cartridge that answers was trained.",
+        ),
+    ] = 0.0,
     metrics: MetricsOption = "",
     otel: Annotated[
         bool,
@@ -150,7 +159,7 @@ def serve(
                 instant_tokens=instant_tokens,
                 limits=Limits(reader_seconds=reader_seconds),
                 policy=RoutingPolicy(
-                    explore=explore, gates=GateSettings(decline_above=decline_above)
+                    explore=explore, gates=GateSettings(stale=stale, decline_above=decline_above)
                 ),
                 metrics=metrics,
                 otel=otel,

@@ -222,6 +222,8 @@ class Decision:
     """The route taken, why, and on which numbers. `requested` is auto where none was forced.
 
     `options` are the terms of every route, open ones first, and `id` names the answer for feedback.
+    `runner_up` is the best open route that was not taken, "auto" where there is none, and `margin` how
+    much more the one taken is worth.
     """
 
     route: str
@@ -233,6 +235,8 @@ class Decision:
     fallbacks: tuple[Fallback, ...] = ()
     options: tuple[Option, ...] = ()
     id: str = ""
+    runner_up: str = Route.AUTO.value
+    margin: float = 0.0
 
     def as_json(self) -> Json:
         """The decision as JSON values."""

@@ -118,6 +118,8 @@ def decision(message: query_pb2.RouteDecision) -> types.Decision:
             for one in message.options
         ),
         id=message.decision_id,
+        runner_up=_route(message.runner_up),
+        margin=message.margin,
     )
 
 

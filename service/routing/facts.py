@@ -19,6 +19,7 @@ class CartridgeFacts:
     prefix_tokens: int = 0
     mebibytes: float = 0.0  # still to be loaded; 0 where it is in memory
     tensor_digest: str = ""
+    changed: float = 0.0  # share of the corpus' windows that are not as it has studied them
     problem: tuple[str, str] | None = None
 
 
@@ -57,6 +58,8 @@ class Facts:
             signals["cartridge_recovered"] = round(self.cartridge.recovered, 4)
             if self.cartridge.guard:
                 signals["cartridge_guard"] = round(self.cartridge.guard.threshold, 4)
+            if self.cartridge.changed:
+                signals["cartridge_changed"] = round(self.cartridge.changed, 4)
             if self.cartridge.parts > 1:
                 signals["cartridge_part"] = float(self.cartridge.part)
         return signals

@@ -19,12 +19,15 @@ class GateSettings:
     off_topic_overview: float = 0.30
     standing: float = 1.645
     recovered: float = 0.50  # share of full-context quality below which no cartridge is asked
+    stale: float = 0.0  # share of windows that may have changed since a cartridge was trained
     decline_above: float = 0.50  # chance that the corpus does not tell, above which that is said
 
     def __post_init__(self) -> None:
         cosines = self.off_topic, self.off_topic_overview
         if not all(-1.0 <= one <= 1.0 for one in cosines) or not self.recovered <= 1.0:
             raise ValueError("off_topic must be a cosine, and recovered a share")
+        if not 0.0 <= self.stale <= 1.0:
+            raise ValueError(f"stale is {self.stale}; it is a share, from 0 to 1")
         if not 0.0 <= self.decline_above <= 1.0:
             raise ValueError(f"decline_above is {self.decline_above}; it is a chance, from 0 to 1")
 

@@ -124,6 +124,8 @@ def decision(value: Decision, corpus_id: str) -> query_pb2.RouteDecision:
         ],
         options=[_option(one) for one in value.options],
         decision_id=value.id,
+        runner_up=_ROUTES[value.runner_up.route if value.runner_up else Route.AUTO],
+        margin=value.margin,
     )
 
 

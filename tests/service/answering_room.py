@@ -81,7 +81,8 @@ class Room:
         digest = self.corpora.get("books").content_digest
         folder = self.layout.cartridge("books", cartridge_id)
         measured = {"recovered": recovered}
-        made = store_cartridge(folder, model, [BuiltPart(context)], digest, {}, measured)
+        part = BuiltPart(context, windows=self.resident().windows)
+        made = store_cartridge(folder, model, [part], digest, {}, measured)
         self.shelf.create(
             "books", cartridge_id, prefix_tokens=context.length, query_offset=context.length,
             model_fingerprint=model.fingerprint, corpus_digest=digest,

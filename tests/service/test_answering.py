@@ -210,6 +210,30 @@ async def test_a_stale_cartridge_is_refused_by_name_and_left_visibly(
     )
 
 
+async def test_a_cartridge_that_is_stale_within_the_policy_serves_and_tells_how_much_has_changed(
+    make_room: Callable[..., Room], model: LanguageModel, handbook: str
+) -> None:
+    room = fill(make_room(), handbook)
+    room.store("whole", model)
+    room.write("The lamp of the harbor is kept by Ada.", "b.txt")
+    room.index()
+    windows = len(room.resident().windows)
+    wanted = question(Route.CARTRIDGE)
+    for stale, is_served in ((0.0, False), (0.99 / windows, False), (1.01 / windows, True)):
+        own = make_room(policy=RoutingPolicy(gates=GateSettings(stale=stale)))
+        if is_served:
+            decision = (await own.events(wanted))[0]
+            assert (decision.route, decision.cartridge_id) == (Route.CARTRIDGE, "whole")
+            assert decision.signals["cartridge_changed"] == pytest.approx(1 / windows, abs=1e-3)
+        else:
+            assert await own.reason(wanted) == "CARTRIDGE_STALE"
+            told = {
+                left.reason: left.message
+                for left in (await own.answerer.decide(question())).fallbacks
+            }
+            assert f"{1 / windows:.0%} of which is another now" in told["CARTRIDGE_STALE"]
+
+
 async def test_a_cartridge_of_another_model_is_refused(
     room: Room, make_model: Callable[..., LanguageModel]
 ) -> None:

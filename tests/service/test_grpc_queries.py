@@ -74,13 +74,15 @@ async def test_a_decision_tells_the_terms_of_every_route(room: GrpcRoom) -> None
     decision, *rest = room.answerer.events
     assert isinstance(decision, Decision)
     options = (
-        Option(Route.CRAG, 0.75, 1.5, 3.0, 300, 0.7),
+        Option(Route.CARTRIDGE, 0.9, 1.0, 2.0, 20, 0.875),
+        Option(Route.CRAG, 0.75, 1.5, 3.0, 300, 0.75),
         Option(Route.NONE, 0.1, 0.5, 1.0, 20, 0.09, "ON_TOPIC", "it is read"),
     )
     room.answerer.events = (replace(decision, options=options, id="d1"), *rest)
     answer = await room.queries.Query(request())
     assert answer.route.decision_id == "d1"
-    first, second = answer.route.options
+    assert (answer.route.runner_up, answer.route.margin) == (query_pb2.ROUTE_CRAG, 0.125)
+    _, first, second = answer.route.options
     assert (first.route, first.quality, first.prompt_tokens) == (query_pb2.ROUTE_CRAG, 0.75, 300)
     assert first.expected_time.ToTimedelta().total_seconds() == 1.5
     assert first.slow_time.ToTimedelta().total_seconds() == 3.0

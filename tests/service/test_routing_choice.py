@@ -50,6 +50,20 @@ def test_the_route_with_the_most_worth_is_taken_and_the_next_one_is_told() -> No
     assert ranked[1].route.value in decision.explanation
 
 
+def test_the_runner_up_and_the_margin_are_told() -> None:
+    facts = replace(SHORT, cartridge=GOOD)
+    quality = model(cartridge=1.0, crag=2.0, infini_retri=0.5, full_context=0.2)
+    decision = decide(facts, quality)
+    worth = {one.route: one.utility for one in decision.options}
+    assert decision.runner_up is not None
+    assert decision.runner_up.route is Route.CARTRIDGE
+    assert decision.margin == worth[Route.CRAG] - worth[Route.CARTRIDGE] > 0
+    forced = decide(facts, quality, Route.FULL_CONTEXT)
+    assert forced.margin == worth[Route.FULL_CONTEXT] - worth[Route.CRAG] < 0
+    alone = decide(replace(LONG, survey=FAR), quality)
+    assert (alone.route, alone.runner_up, alone.margin) == (Route.NONE, None, 0.0)
+
+
 def test_of_routes_that_are_as_good_the_cheaper_one_is_taken() -> None:
     facts = replace(SHORT, cartridge=GOOD)
     assert decide(facts).route is Route.CARTRIDGE  # reads the question alone

@@ -101,7 +101,7 @@ class GenerationConfig(_message.Message):
     def __init__(self, max_output_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., stop_sequences: _Optional[_Iterable[str]] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class RouteDecision(_message.Message):
-    __slots__ = ("route", "requested_route", "reason", "explanation", "signals", "cartridge", "fallbacks", "options", "decision_id")
+    __slots__ = ("route", "requested_route", "reason", "explanation", "signals", "cartridge", "fallbacks", "options", "decision_id", "runner_up", "margin")
     class SignalsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +118,8 @@ class RouteDecision(_message.Message):
     FALLBACKS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_UP_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
     route: Route
     requested_route: Route
     reason: str
@@ -127,7 +129,9 @@ class RouteDecision(_message.Message):
     fallbacks: _containers.RepeatedCompositeFieldContainer[RouteFallback]
     options: _containers.RepeatedCompositeFieldContainer[RouteOption]
     decision_id: str
-    def __init__(self, route: _Optional[_Union[Route, str]] = ..., requested_route: _Optional[_Union[Route, str]] = ..., reason: _Optional[str] = ..., explanation: _Optional[str] = ..., signals: _Optional[_Mapping[str, float]] = ..., cartridge: _Optional[str] = ..., fallbacks: _Optional[_Iterable[_Union[RouteFallback, _Mapping]]] = ..., options: _Optional[_Iterable[_Union[RouteOption, _Mapping]]] = ..., decision_id: _Optional[str] = ...) -> None: ...
+    runner_up: Route
+    margin: float
+    def __init__(self, route: _Optional[_Union[Route, str]] = ..., requested_route: _Optional[_Union[Route, str]] = ..., reason: _Optional[str] = ..., explanation: _Optional[str] = ..., signals: _Optional[_Mapping[str, float]] = ..., cartridge: _Optional[str] = ..., fallbacks: _Optional[_Iterable[_Union[RouteFallback, _Mapping]]] = ..., options: _Optional[_Iterable[_Union[RouteOption, _Mapping]]] = ..., decision_id: _Optional[str] = ..., runner_up: _Optional[_Union[Route, str]] = ..., margin: _Optional[float] = ...) -> None: ...
 
 class RouteOption(_message.Message):
     __slots__ = ("route", "quality", "expected_time", "slow_time", "prompt_tokens", "utility", "closed_reason", "closed_message")
