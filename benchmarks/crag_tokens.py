@@ -11,7 +11,7 @@ from statistics import fmean
 
 import numpy as np
 
-from benchmarks.review_products import Product, as_printed, judge, nearest_to_mean
+from benchmarks.review_products import Product, digest_of, judge, nearest_to_mean
 
 SIZES = (4, 10, 20, 40, 75)
 CEILING = 468  # tokens: the paper's at 75 reviews
@@ -50,7 +50,6 @@ def first_reviews(product: Product, most: int) -> Product:
         remarks=tuple(r for r, keep in zip(product.remarks, kept, strict=True) if keep),
         vectors=product.vectors[kept],
         costs=product.costs[kept],
-        printed=product.printed[kept],
     )
 
 
@@ -59,10 +58,10 @@ def _row(size: int, products: Sequence[Product]) -> Row:
     for product in products:
         whole = int(product.costs.sum())
         budget = min(CEILING, int(SHARE * whole))
-        chosen = as_printed(product, budget)
+        digest = digest_of(product, budget)
         plain.append(whole)
-        ours.append(int(product.printed[chosen].sum()))
-        crag.append(judge(product.remarks, chosen)["weighted"])
+        ours.append(digest.tokens(product.cost))
+        crag.append(judge(product.remarks, digest.sentences)["weighted"])
         cut.append(judge(product.remarks, nearest_to_mean(product, budget))["weighted"])
     reduction = fmean(1 - own / whole for own, whole in zip(ours, plain, strict=True))
     return Row(size, len(products), fmean(plain), fmean(ours), reduction, fmean(crag), fmean(cut))

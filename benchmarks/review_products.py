@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +13,26 @@ from benchmarks.review_corpora import Remark, read_products
 from engine.embedding import Embedder
 from engine.prompts import Prompter
 from retrieval.clusters import cluster, condense
-from retrieval.digest import size_label
+from retrieval.digest import Digest, make_digest
 from retrieval.extract import TermCoverage, choose, extract
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Product:
-    """A product's sentences, their unit vectors [n, dimension] and tokens [n], bare and as an overview
-    prints them: behind the longest label of a size.
-    """
+    """A product's sentences, their unit vectors [n, dimension] and tokens [n]."""
 
     name: str
     remarks: tuple[Remark, ...]
     vectors: NDArray[np.float32]
     costs: NDArray[np.int32]
-    printed: NDArray[np.int32]
 
     @property
     def reviews(self) -> int:
         return len({remark.review for remark in self.remarks})
+
+    def cost(self, row: int) -> int:
+        """Tokens of a sentence."""
+        return int(self.costs[row])
 
     @property
     def evenly(self) -> NDArray[np.float32]:
@@ -98,9 +99,15 @@ def both(product: Product, budget: int) -> list[int]:
     return extract(product.vectors, [x.text for x in product.remarks], product.costs, budget)
 
 
-def as_printed(product: Product, budget: int) -> list[int]:
-    """What the route's overview has room for, whose lines tell for how many sentences they speak."""
-    return both(replace(product, costs=product.printed), budget)
+def as_printed(product: Product, budget: int) -> Sequence[int]:
+    """What the route's overview tells, whose lines say for how many sentences they speak."""
+    return digest_of(product, budget).sentences
+
+
+def digest_of(product: Product, budget: int) -> Digest:
+    """The route's own."""
+    texts = [x.text for x in product.remarks]
+    return make_digest(product.vectors, texts, product.cost, budget)
 
 
 SELECTIONS: dict[str, Selection] = {
@@ -136,9 +143,5 @@ def read_reviews(path: Path, prompter: Prompter, embedder: Embedder) -> Iterator
     """Every product of the archive, with vectors and costs of its sentences."""
     for name, remarks in track(list(read_products(path)), "products"):
         costs = [len(prompter.line_ids(remark.text)) for remark in remarks]
-        label = size_label(len(remarks))
-        printed = [len(prompter.line_ids(label + remark.text)) for remark in remarks]
         vectors = embedder.embed([remark.text for remark in remarks])
-        yield Product(
-            name, tuple(remarks), vectors, np.array(costs, np.int32), np.array(printed, np.int32)
-        )
+        yield Product(name, tuple(remarks), vectors, np.array(costs, np.int32))

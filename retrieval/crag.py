@@ -91,15 +91,15 @@ def overview(
     cost: Callable[[int], int],
 ) -> Findings:
     """Evidence for a question about the whole: a digest of the corpus, whatever the question says. Each
-    sentence is told with how many it speaks for, so that what most say and what one says are told apart.
+    sentence is told with how many it speaks for, if for more than itself, so that what most say and what
+    one says are told apart.
     """
-    label = size_tokens(len(index))
     digest = index.digest(settings.evidence, cost)
     rows = list(digest.sentences)
     cosines = index.vectors[rows] @ embedder.embed_question(question)
     evidence = [
-        Candidate(row, float(cosine), cost(row) + label)
-        for row, cosine in zip(rows, cosines, strict=True)
+        Candidate(row, float(cosine), cost(row) + size_tokens(count))
+        for row, cosine, count in zip(rows, cosines, digest.speaks_for, strict=True)
     ]
     ranking = sorted(evidence, key=lambda one: -one.score)
     lines = {row: index.line(row) for row in rows}

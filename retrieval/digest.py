@@ -10,7 +10,7 @@ from retrieval.extract import extract
 
 BUDGET = 256  # tokens that a digest is made for at registration
 ALIKE = 0.5  # cosine from which a sentence says about what a chosen one says
-_BLOCK = 4096  # rows compared with the chosen at once
+_BLOCK = 4096  # rows compared with others at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +24,20 @@ class Digest:
     sentences: tuple[int, ...]
     speaks_for: tuple[int, ...]
 
+    def tokens(self, cost: Callable[[int], int]) -> int:
+        """Of its lines with their labels; `cost` gives a sentence's."""
+        pairs = zip(self.sentences, self.speaks_for, strict=True)
+        return sum(cost(row) + size_tokens(count) for row, count in pairs)
+
 
 def size_label(count: int) -> str:
-    """What stands before a line of an overview: for how many sentences it speaks."""
-    return f"({count} alike) "
+    """What stands before a line of an overview: for how many sentences it speaks, if for others too."""
+    return f"({count} alike) " if count > 1 else ""
 
 
-def size_tokens(sentences: int) -> int:
-    """Tokens of the longest label in a corpus of so many sentences, where every digit is one."""
-    return len(str(sentences)) + 4
+def size_tokens(count: int) -> int:
+    """Tokens of the label, where every digit is one."""
+    return len(str(count)) + 4 if count > 1 else 0
 
 
 def make_digest(
@@ -44,9 +49,8 @@ def make_digest(
     """`vectors` [n, dimension] are unit rows of `texts`; `cost` gives a sentence's tokens, without those
     of its label.
     """
-    label = size_tokens(len(texts))
-    costs = np.array([cost(sentence) + label for sentence in range(len(texts))], dtype=np.int32)
-    chosen = extract(vectors, texts, costs, budget)
+    costs = [cost(row) + size_tokens(most) for row, most in enumerate(_most_alike(vectors))]
+    chosen = extract(vectors, texts, np.array(costs, dtype=np.int32), budget)
     counts = np.zeros(len(chosen), dtype=np.int64)
     for start in range(0, len(vectors) if chosen else 0, _BLOCK):
         cosines = vectors[start : start + _BLOCK] @ vectors[chosen].T
@@ -54,3 +58,13 @@ def make_digest(
         counts += np.bincount(nearest, minlength=len(chosen))
     # Of two chosen that are equal, the first is the nearest to both.
     return Digest(budget, tuple(chosen), tuple(max(1, int(count)) for count in counts))
+
+
+def _most_alike(vectors: NDArray[np.float32]) -> list[int]:
+    """For how many sentences each can speak at most; of a large corpus, where each would have to be
+    compared with all, for all of them.
+    """
+    if len(vectors) > _BLOCK:
+        return [len(vectors)] * len(vectors)
+    found: list[int] = ((vectors @ vectors.T) >= ALIKE).sum(axis=1).tolist()
+    return found
