@@ -91,12 +91,11 @@ class LanguageModel:
                 "name a local folder with safetensors, or a hub id this machine can reach"
             ) from error
         network = network.to(device)
-        digests = config.data / "models" / "digests.json"
         return cls(
             config.model,
             network,
             tokenizer,
-            fingerprint_model(network, tokenizer, Path(source), digests),
+            fingerprint_model(network, tokenizer, Path(source), config.data),
             precision.mixes,
         )
 
