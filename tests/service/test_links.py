@@ -154,6 +154,9 @@ def tree(folder: Path) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", ["documents", "windows", "indexes", "cartridges"])
 def test_a_sweep_removes_nothing_behind_a_link(links: Links, name: str) -> None:
+    unneeded = links.data / name / "00" / ("0" * 64)
+    unneeded.parent.mkdir(exist_ok=True)
+    unneeded.touch()
     for path in (links.data / name).rglob("*"):
         os.utime(path, (0, 0))
     with links.exchanged(links.data / name) as elsewhere:
@@ -162,13 +165,6 @@ def test_a_sweep_removes_nothing_behind_a_link(links: Links, name: str) -> None:
         links.service.backend.artifacts.tidy()  # type: ignore[attr-defined]
         (record,) = links.service.backend.shelf.list("books")[0]
         links.service.backend.artifacts.forget_cartridge(record)
-        assert tree(elsewhere) == before
-        if name != "cartridges":
-            return
-        corpus = links.service.backend.corpora.get("books")
-        links.service.backend.artifacts.forget_corpus(
-            type("Deleted", (), {"corpus_id": corpus.id})()
-        )
         assert tree(elsewhere) == before
 
 
@@ -180,6 +176,21 @@ def test_a_sweep_that_meets_a_linked_catalog_keeps_what_that_may_name(links: Lin
             os.utime(path, (0, 0))
         links.service.backend.artifacts.sweep()  # type: ignore[attr-defined]
         assert set(tree(links.data / "windows")) == set(windows)
+
+
+@pytest.mark.parametrize("name", ["indexes", "cartridges"])
+def test_a_deleted_corpus_takes_nothing_with_it_behind_a_link(
+    template: Path, model_folder: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(template, tmp_path / "data")
+    with serving(tmp_path / "data", model_folder) as opened:
+        backend = opened.service.backend
+        with opened.exchanged(opened.data / name) as elsewhere:
+            before = tree(elsewhere)
+            backend.artifacts.forget_corpus(backend.corpora.delete("books"))
+            assert tree(elsewhere) == before
+        (other,) = {"indexes", "cartridges"} - {name}
+        assert list((opened.data / other).iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["lock", "longmemory.sqlite3", "longmemory.sqlite3-wal"])
