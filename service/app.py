@@ -109,7 +109,7 @@ class Service:
         outcomes.forget(store.now() - OUTCOME_SECONDS)
         router = Router(config.policy, shipped(), self._timings, OutcomesLog(asked))
         room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
-        admission = Admission(config.limits, config.batch)
+        self.admission = admission = Admission(config.limits, config.batch)
         self.supervisor = WorkerSupervisor(config, jobs)
         artifacts = StoredArtifacts(layout, corpora, content)
         if is_alone:
@@ -218,7 +218,9 @@ def _door(config: ServiceConfig) -> Callable[[Service, Access], Companion]:
             f"http: the package {error.name} is missing; pip install 'longmemory[http]'"
         ) from error
     address = DoorAddress(config.http, config.insecure)
-    return lambda service, access: beside(service.backend, service.embed, address, access)
+    return lambda service, access: beside(
+        service.backend, service.embed, address, access, service.admission.admit_beside
+    )
 
 
 def _announce(server: RunningServer, page: MetricsPage | None) -> None:
