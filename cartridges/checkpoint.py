@@ -7,6 +7,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from engine.plain_file import plain_path
+from engine.plain_folder import staged
+
 _TENSORS = ("change", "mean", "square", "best", "curve")
 
 
@@ -67,26 +70,24 @@ class Checkpoint:
 
     def save(self, path: Path) -> None:
         """Replaces the file as a whole."""
-        staging = path.with_suffix(".staging")
-        save_file(
-            {name: getattr(self, name).contiguous().cpu() for name in _TENSORS},
-            staging,
-            metadata={
-                "step": str(self.step),
-                "best_kl": repr(self.best_kl),
-                "stale": str(self.stale),
-            },
-        )
-        staging.replace(path)
+        tensors = {name: getattr(self, name).contiguous().cpu() for name in _TENSORS}
+        said = {
+            "step": str(self.step),
+            "best_kl": repr(self.best_kl),
+            "stale": str(self.stale),
+        }
+        with staged(path) as staging:
+            save_file(tensors, staging, metadata=said)
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> "Checkpoint | None":
         """The saved state, or None where there is none."""
-        if not path.exists():
+        try:
+            with plain_path(path) as plain, safe_open(plain, framework="pt") as file:
+                said = file.metadata()
+                tensors = {name: file.get_tensor(name).to(device) for name in _TENSORS}
+        except FileNotFoundError:
             return None
-        with safe_open(path, framework="pt") as file:
-            said = file.metadata()
-            tensors = {name: file.get_tensor(name).to(device) for name in _TENSORS}
         return cls(
             step=int(said["step"]),
             best_kl=float(said["best_kl"]),

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cartridges.seeds import Seed
+from engine.plain_file import append_plain, read_plain
 from engine.prompts import Prompter
 from engine.scoring import Turn
 
@@ -108,7 +109,7 @@ def append_conversations(path: Path, conversations: Sequence[Conversation]) -> N
     """Adds one JSON line each, in the place of a last line that a kill tore."""
     lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in conversations]
     whole = len(_whole_lines(path))
-    with path.open("ab") as file:
+    with append_plain(path) as file:
         file.truncate(whole)
         file.write("".join(lines).encode())
 
@@ -125,9 +126,10 @@ def write_studied(path: Path, studied: Sequence[Studied]) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def read_studied(path: Path) -> list[Studied]:
-    """What `write_studied` wrote."""
-    found = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
+def read_studied(path: Path, root: Path | None = None) -> list[Studied]:
+    """What `write_studied` wrote. Raises FileNotPlainError where a link is met below `root`."""
+    lines = read_plain(path, root).decode().split("\n")
+    found = (json.loads(line) for line in lines if line)
     return [
         Studied(**{**one, "conversation": Conversation(**one["conversation"])}) for one in found
     ]
@@ -135,5 +137,8 @@ def read_studied(path: Path) -> list[Studied]:
 
 def _whole_lines(path: Path) -> bytes:
     """The file up to its last line break; bytes, for a kill may tear a character too."""
-    data = path.read_bytes() if path.exists() else b""
+    try:
+        data = read_plain(path)
+    except FileNotFoundError:
+        data = b""
     return data[: data.rfind(b"\n") + 1]

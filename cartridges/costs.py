@@ -3,12 +3,15 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cartridges.checkpoint import Checkpoint
 from cartridges.coverage import coverage_of
 from cartridges.lessons import Lesson
 from engine.model import LanguageModel
+from engine.plain_file import read_plain
+from engine.plain_folder import staged
 from engine.prompts import Prompter
 
 EVIDENCE_TOKENS = 128  # what retrieval puts into a prompt, about
@@ -19,16 +22,17 @@ class Stopwatch:
 
     def __init__(self, path: Path) -> None:
         self._path, self._began = path, time.monotonic()
-        self._before = float(path.read_text()) if path.exists() else 0.0
+        self._before = 0.0
+        with suppress(FileNotFoundError):
+            self._before = float(read_plain(path))
 
     @property
     def seconds(self) -> float:
         return self._before + time.monotonic() - self._began
 
     def keep(self) -> None:
-        staging = self._path.with_suffix(".staging")
-        staging.write_text(repr(self.seconds))
-        staging.replace(self._path)
+        with staged(self._path, forced=False) as staging:
+            staging.write_text(repr(self.seconds))
 
 
 class Pace:

@@ -3,6 +3,7 @@
 Every stage leaves what it made in the work folder, so a study that was killed goes on where it was.
 """
 
+import os
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from cartridges.manifest import CartridgeError
 from cartridges.progress import StageReport, relay
 from cartridges.self_study import StudySettings, Topic, converse, plan_study, quotations
 from engine.model import LanguageModel
+from engine.plain_file import append_plain
 from engine.prefix import KVPrefix
 from engine.prompts import Prompter
 
@@ -91,13 +93,14 @@ class Curriculum:
         """Self-study, written as it goes; a line in `batches` says that its batch is whole."""
         raw, marks = self._work / "conversations.jsonl", self._work / "batches"
         batches = self._plan()
-        done = marks.stat().st_size if marks.exists() else 0
+        with append_plain(marks) as file:
+            done = os.fstat(file.fileno()).st_size
         began, first, total = time.monotonic(), done, len(batches)
         ask = converse if Prompter(self._model).is_led else interview
         for batch in ask(self._model, self._sentences, batches[done:], self._settings):
             append_conversations(raw, batch)
-            with marks.open("a") as file:
-                file.write(".")
+            with append_plain(marks) as file:
+                file.write(b".")
             done += 1
             pace = (time.monotonic() - began) / (done - first)
             metrics = {"seconds_left": pace * (total - done)}

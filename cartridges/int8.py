@@ -36,14 +36,15 @@ def save_int8(prefix: KVPrefix, path: Path) -> None:
     save_tensors(_quantised(prefix), prefix.query_offset, path)
 
 
-def load_int8(path: Path) -> KVPrefix:
+def load_int8(path: Path, root: Path | None = None) -> KVPrefix:
     """Reads what `save_int8` wrote, as float32.
 
     Raises:
         PrefixMismatchError: the file lacks tensors or metadata, or holds tensors of other types or
             shapes than these, or values that are not finite.
+        FileNotPlainError: it is a link, or lies behind one below `root`.
     """
-    tensors, query_offset = load_tensors(path, _NAMES)
+    tensors, query_offset = load_tensors(path, _NAMES, root)
     for name, along in (("keys", 2), ("values", 3)):
         whole, scales = tensors[name], tensors[f"{name[:-1]}_scales"]
         expected = [1 if i == along else size for i, size in enumerate(whole.shape)]

@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from cartridges.conversations import Conversation
 from engine.model import LanguageModel
+from engine.plain_file import plain_path, read_plain
+from engine.plain_folder import staged
 from engine.prefix import KVPrefix
 from engine.prompts import Prompter
 from engine.scoring import Turn, answer_nll, answer_states, pack_by_tokens, project
@@ -79,19 +81,22 @@ def pack_lessons(lessons: Sequence[Lesson]) -> list[list[Lesson]]:
 def save_lessons(folder: Path, lessons: Sequence[Lesson]) -> None:
     """Writes tensors first and the list of conversations last: the list says that all is there."""
     tensors = {str(i): lesson.states.contiguous().cpu() for i, lesson in enumerate(lessons)}
-    save_file(tensors, folder / "lessons.safetensors")
-    staging = folder / "lessons.staging"
-    staging.write_text(json.dumps([asdict(lesson.conversation) for lesson in lessons]))
-    staging.replace(folder / "lessons.json")
+    with staged(folder / "lessons.safetensors") as staging:
+        save_file(tensors, staging)
+    with staged(folder / "lessons.json") as staging:
+        staging.write_text(json.dumps([asdict(lesson.conversation) for lesson in lessons]))
 
 
 def load_lessons(folder: Path, model: LanguageModel) -> list[Lesson] | None:
     """What `save_lessons` wrote, or None where it did not finish."""
-    if not (folder / "lessons.json").exists():
+    try:
+        listed = json.loads(read_plain(folder / "lessons.json"))
+    except FileNotFoundError:
         return None
     prompter = Prompter(model)
-    tensors = load_file(folder / "lessons.safetensors", device=str(model.device))
-    found = [Conversation(**fields) for fields in json.loads((folder / "lessons.json").read_text())]
+    with plain_path(folder / "lessons.safetensors") as plain:
+        tensors = load_file(plain, device=str(model.device))
+    found = [Conversation(**fields) for fields in listed]
     return [
         Lesson(conversation, conversation.turn(prompter), tensors[str(i)])
         for i, conversation in enumerate(found)

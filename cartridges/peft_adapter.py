@@ -15,7 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from cartridges.manifest import CartridgeError
 from cartridges.store import BuiltPart
+from engine.errors import FileNotPlainError
 from engine.model import Geometry, LanguageModel
+from engine.plain_file import plain_path, read_plain
+from engine.plain_folder import staged
 from engine.prefix import KVPrefix
 from engine.rotation import move_prefix
 
@@ -44,17 +47,18 @@ def export_adapter(folder: Path, model: LanguageModel, part: BuiltPart) -> None:
         "token_dim": geometry.kv_heads * geometry.head_dim,
         "num_transformer_submodules": 1,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({"prompt_embeddings": _flat(prefix)}, folder / TENSORS)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+    with staged(folder / TENSORS) as staging:
+        save_file({"prompt_embeddings": _flat(prefix)}, staging)
+    with staged(folder / CONFIG) as staging:
+        staging.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def import_adapter(folder: Path, model: LanguageModel) -> BuiltPart:
     """A prefix from an adapter's folder, with its question right behind the rows.
 
     Raises:
-        CartridgeError: CARTRIDGE_MISSING, CARTRIDGE_DAMAGED, or CARTRIDGE_MODEL_MISMATCH where its
-            shape is another model's.
+        CartridgeError: CARTRIDGE_MISSING, CARTRIDGE_DAMAGED, FILE_NOT_PLAIN, or
+            CARTRIDGE_MODEL_MISMATCH where its shape is another model's.
     """
     config = _read_config(folder)
     tensors = _read_tensors(folder)
@@ -93,14 +97,15 @@ def _folded(rows: torch.Tensor, geometry: Geometry) -> KVPrefix:
 
 
 def _read_config(folder: Path) -> Mapping[str, Any]:
-    path = folder / CONFIG
-    if not path.is_file():
+    try:
+        config = json.loads(read_plain(folder / CONFIG))
+        kind = config["peft_type"]
+    except FileNotPlainError as error:
+        raise CartridgeError(error.reason, str(error)) from error
+    except OSError as error:
         raise CartridgeError(
             "CARTRIDGE_MISSING", f"{folder.name} has no {CONFIG}; name the folder of a PEFT adapter"
-        )
-    try:
-        config = json.loads(path.read_bytes())
-        kind = config["peft_type"]
+        ) from error
     except (ValueError, TypeError, KeyError) as error:
         raise CartridgeError(
             "CARTRIDGE_DAMAGED", f"{CONFIG} is damaged; export the adapter again"
@@ -114,9 +119,11 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
 
 
 def _read_tensors(folder: Path) -> torch.Tensor:
-    path = folder / TENSORS
     try:
-        return load_file(path)["prompt_embeddings"]
+        with plain_path(folder / TENSORS) as plain:
+            return load_file(plain)["prompt_embeddings"]
+    except FileNotPlainError as error:
+        raise CartridgeError(error.reason, str(error)) from error
     except (OSError, SafetensorError, KeyError) as error:
         raise CartridgeError(
             "CARTRIDGE_DAMAGED",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,8 @@ from cartridges.progress import StageReport, relay
 from cartridges.quality import Yardstick, mean_kl
 from cartridges.references import References, collect_references
 from engine.model import LanguageModel
+from engine.plain_file import read_plain
+from engine.plain_folder import staged
 from engine.prefix import KVPrefix, load_prefix, save_prefix
 from engine.rotation import move_prefix
 
@@ -43,10 +46,10 @@ class Starter:
     ) -> Generator[StageReport, None, tuple[KVPrefix, Curves]]:
         """The prefix, and what each length that was tried recovers."""
         model, context = self._model, self._context
-        if self._path.exists():
-            known = json.loads(self._tried.read_text()) if self._tried.exists() else {}
-            start = load_prefix(self._path).to(model.device, model.dtype)
-            return start, {name: tuple(values) for name, values in known.items()}
+        with suppress(FileNotFoundError):
+            stored = load_prefix(self._path).to(model.device, model.dtype)
+            known = json.loads(read_plain(self._tried))
+            return stored, {name: tuple(values) for name, values in known.items()}
         if self._old:  # trained as it is; matching it anew would undo what distillation has done
             start = move_prefix(model, self._old, context.query_offset)
             self._keep(start, {})
@@ -81,10 +84,10 @@ class Starter:
         return choose_length(recovered), curves
 
     def _keep(self, start: KVPrefix, tried: Curves) -> None:
-        self._tried.write_text(json.dumps(tried))
-        staging = self._path.with_suffix(".staging")
-        save_prefix(start, staging)
-        staging.replace(self._path)
+        with staged(self._tried) as staging:
+            staging.write_text(json.dumps(tried))
+        with staged(self._path) as staging:
+            save_prefix(start, staging)
 
 
 def _told(

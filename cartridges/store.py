@@ -1,9 +1,8 @@
 """Cartridges on disk: one folder each, whole or absent, checked when read."""
 
 import hashlib
-import os
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ from safetensors import SafetensorError
 from cartridges.conversations import Studied, read_studied, write_studied
 from cartridges.int8 import load_int8, save_int8
 from cartridges.manifest import FORMAT, INT8, CartridgeError, Manifest, Part
-from engine.errors import PrefixMismatchError
+from engine.errors import FileNotPlainError, PrefixMismatchError
 from engine.model import LanguageModel
+from engine.plain_file import open_plain, read_plain
+from engine.plain_folder import staged_folder
 from engine.prefix import KVPrefix, load_prefix, save_prefix
 
 MANIFEST = "manifest.json"
@@ -49,38 +50,32 @@ def store_cartridge(
     recipe: Mapping[str, Any],
     metrics: Mapping[str, float],
     in_int8: bool = False,
+    root: Path | None = None,
 ) -> Manifest:
     """Writes a cartridge beside its place, forces it to the disk, then renames it in.
 
     A folder that already stands at the place is replaced: see `check_place` where others name it.
+
+    Raises:
+        CartridgeError: FILE_NOT_PLAIN where a folder on the way from `root` is a link.
     """
-    staging = folder.with_name(f".{folder.name}.staging-{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
     geometry = model.geometry
-    manifest = Manifest(
-        format=FORMAT,
-        model_fingerprint=model.fingerprint,
-        tokenizer_digest=model.tokenizer_digest,
-        rope=model.rope,
-        layers=geometry.layers,
-        kv_heads=geometry.kv_heads,
-        head_dim=geometry.head_dim,
-        dtype=INT8 if in_int8 else str(parts[0].prefix.keys.dtype).removeprefix("torch."),
-        corpus_digest=corpus_digest,
-        parts=tuple(_write_part(part, i, staging, in_int8) for i, part in enumerate(parts)),
-        recipe=dict(recipe),
-        metrics=dict(metrics),
-    )
-    (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    for path in (*staging.iterdir(), staging):
-        force(path)
-    replaced = staging.with_name(f"{staging.name}-replaced")
-    if folder.exists():
-        folder.rename(replaced)  # a folder cannot be renamed onto one that holds files
-    staging.rename(folder)
-    force(folder.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+    with _links_refused(), staged_folder(folder, root) as staging:
+        manifest = Manifest(
+            format=FORMAT,
+            model_fingerprint=model.fingerprint,
+            tokenizer_digest=model.tokenizer_digest,
+            rope=model.rope,
+            layers=geometry.layers,
+            kv_heads=geometry.kv_heads,
+            head_dim=geometry.head_dim,
+            dtype=INT8 if in_int8 else str(parts[0].prefix.keys.dtype).removeprefix("torch."),
+            corpus_digest=corpus_digest,
+            parts=tuple(_write_part(part, i, staging, in_int8) for i, part in enumerate(parts)),
+            recipe=dict(recipe),
+            metrics=dict(metrics),
+        )
+        (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
 
@@ -98,24 +93,29 @@ def check_place(folder: Path) -> None:
         )
 
 
-def load_cartridge(folder: Path, model: LanguageModel, number: int = 0) -> Cartridge:
+def load_cartridge(
+    folder: Path, model: LanguageModel, number: int = 0, root: Path | None = None
+) -> Cartridge:
     """A cartridge with one of its parts, on the model's device and in its precision.
 
+    Its files are opened without following links below `root`, or in the folder where none is given.
+
     Raises:
-        CartridgeError: CARTRIDGE_MISSING, CARTRIDGE_DAMAGED, CARTRIDGE_FORMAT or
+        CartridgeError: CARTRIDGE_MISSING, CARTRIDGE_DAMAGED, CARTRIDGE_FORMAT, FILE_NOT_PLAIN or
             CARTRIDGE_MODEL_MISMATCH; a cartridge that is nearly right is refused too.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, root)
     manifest.check_model(model)
-    prefix = read_part(folder, manifest, number).to(model.device, model.dtype)
+    prefix = read_part(folder, manifest, number, root).to(model.device, model.dtype)
     return Cartridge(prefix, manifest, number)
 
 
-def read_part(folder: Path, manifest: Manifest, number: int) -> KVPrefix:
+def read_part(folder: Path, manifest: Manifest, number: int, root: Path | None = None) -> KVPrefix:
     """One checked prefix as it is stored; needs no model.
 
     Raises:
-        CartridgeError: CARTRIDGE_MISSING where there is no such part, or CARTRIDGE_DAMAGED.
+        CartridgeError: CARTRIDGE_MISSING where there is no such part, CARTRIDGE_DAMAGED or
+            FILE_NOT_PLAIN.
     """
     if not 0 <= number < len(manifest.parts):
         raise CartridgeError(
@@ -123,9 +123,10 @@ def read_part(folder: Path, manifest: Manifest, number: int) -> KVPrefix:
             f"there is no part {number}; the cartridge has {len(manifest.parts)}, counted from 0",
         )
     part = manifest.parts[number]
-    path = _checked(folder, part.file, part.sha256)
+    load = load_int8 if manifest.dtype == INT8 else load_prefix
     try:
-        prefix = load_int8(path) if manifest.dtype == INT8 else load_prefix(path)
+        with _links_refused():
+            prefix = load(_checked(folder, part.file, part.sha256, root), root)
     except PrefixMismatchError as error:
         raise CartridgeError("CARTRIDGE_DAMAGED", str(error)) from error
     except SafetensorError as error:
@@ -136,41 +137,55 @@ def read_part(folder: Path, manifest: Manifest, number: int) -> KVPrefix:
     return prefix
 
 
-def load_studied(folder: Path, manifest: Manifest, number: int) -> list[Studied]:
+def load_studied(
+    folder: Path, manifest: Manifest, number: int, root: Path | None = None
+) -> list[Studied]:
     """The conversations of one part; none where it keeps none. Raises as `read_part` does."""
     part = manifest.parts[number]
     if not part.studied:
         return []
-    return read_studied(_checked(folder, part.studied, part.studied_sha256))
+    with _links_refused():
+        return read_studied(_checked(folder, part.studied, part.studied_sha256, root), root)
 
 
-def _checked(folder: Path, name: str, sha256: str) -> Path:
+def _checked(folder: Path, name: str, sha256: str, root: Path | None) -> Path:
     path = folder / name
-    if Path(name).name != name or not path.is_file() or digest_of(path) != sha256:
-        raise CartridgeError(
-            "CARTRIDGE_DAMAGED", f"{name} does not match its digest; train the cartridge again"
-        )
-    return path
+    with suppress(FileNotFoundError):
+        if Path(name).name == name and digest_of(path, root) == sha256:
+            return path
+    raise CartridgeError(
+        "CARTRIDGE_DAMAGED", f"{name} does not match its digest; train the cartridge again"
+    )
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, root: Path | None = None) -> Manifest:
     """The manifest alone; needs no model.
 
     Raises:
-        CartridgeError: CARTRIDGE_MISSING, CARTRIDGE_FORMAT or CARTRIDGE_DAMAGED.
+        CartridgeError: CARTRIDGE_MISSING, CARTRIDGE_FORMAT, CARTRIDGE_DAMAGED or FILE_NOT_PLAIN.
     """
-    path = folder / MANIFEST
-    if not path.exists():
+    try:
+        with _links_refused():
+            said = read_plain(folder / MANIFEST, root)
+    except (FileNotFoundError, NotADirectoryError):
         raise CartridgeError(
             "CARTRIDGE_MISSING", f"no cartridge lies at {folder.name}; train it again"
-        )
-    return Manifest.from_json(path.read_bytes())
+        ) from None
+    return Manifest.from_json(said)
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file in hex."""
-    with path.open("rb") as file:
+def digest_of(path: Path, root: Path | None = None) -> str:
+    """SHA-256 of a file in hex. Raises FileNotPlainError, OSError."""
+    with open_plain(path, root) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _links_refused() -> Iterator[None]:
+    try:
+        yield
+    except FileNotPlainError as error:
+        raise CartridgeError(error.reason, str(error)) from error
 
 
 def _write_part(part: BuiltPart, number: int, folder: Path, in_int8: bool) -> Part:
@@ -192,12 +207,3 @@ def _write_part(part: BuiltPart, number: int, folder: Path, in_int8: bool) -> Pa
         studied=studied.name if part.studied else "",
         studied_sha256=digest_of(studied) if part.studied else "",
     )
-
-
-def force(path: Path) -> None:
-    """Makes the kernel write a file or a folder's entries to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,7 +3,8 @@
 EngineError
 ├── ModelUnsupportedError   the model cannot carry a KV prefix
 ├── ModelMissingError       the model's files are not there
-└── PrefixMismatchError     a prefix belongs to another model or another shape
+├── PrefixMismatchError     a prefix belongs to another model or another shape
+└── FileNotPlainError       a file is a link, or lies behind one
 """
 
 
@@ -21,3 +22,9 @@ class ModelMissingError(EngineError):
 
 class PrefixMismatchError(EngineError):
     """A prefix belongs to another model or another shape."""
+
+
+class FileNotPlainError(EngineError):
+    """A file is a link, or lies behind one, or is no regular file. `reason` is what callers are told."""
+
+    reason = "FILE_NOT_PLAIN"

@@ -3,12 +3,14 @@
 import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
+
+from engine.plain_file import read_plain
+from engine.plain_folder import staged
 
 _SHAPE_FIELDS = (
     "model_type",
@@ -25,14 +27,14 @@ _SHAPE_FIELDS = (
 )
 
 
-def fingerprint_model(network: Any, tokenizer: Any, source: Path, digests: Path) -> str:
+def fingerprint_model(network: Any, tokenizer: Any, source: Path, data: Path) -> str:
     """SHA-256 over the weights' digest, the shape, the rope settings and the tokenizer.
 
-    Weights of a local folder are hashed once, tensor by tensor, and remembered in `digests` by the
-    files' sizes and times. Models that came from a hub cache are hashed from memory.
+    Weights of a local folder are hashed once, tensor by tensor, and remembered in the data
+    folder by the files' sizes and times. Models that came from a hub cache are hashed from memory.
     """
     files = sorted(source.glob("*.safetensors")) if source.is_dir() else []
-    weights = _remembered_digest(files, digests) if files else state_digest(network)
+    weights = _remembered_digest(files, data) if files else state_digest(network)
     return combine(network.config, weights, tokenizer_digest(tokenizer))
 
 
@@ -58,16 +60,17 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _remembered_digest(paths: list[Path], memory: Path) -> str:
+def _remembered_digest(paths: list[Path], data: Path) -> str:
+    memory = data / "models" / "digests.json"
     stats = [(path.resolve(), path.stat()) for path in paths]
     key = ";".join(f"{path}:{stat.st_size}:{stat.st_mtime_ns}" for path, stat in stats)
-    known: dict[str, str] = json.loads(memory.read_text()) if memory.exists() else {}
+    known: dict[str, str] = {}
+    with contextlib.suppress(FileNotFoundError):
+        known = json.loads(read_plain(memory, data))
     if key not in known:
         known[key] = _tensors_digest(paths)
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        staging = memory.with_suffix(f".{os.getpid()}.staging")
-        staging.write_text(json.dumps(known, indent=1))
-        staging.replace(memory)
+        with staged(memory, data) as staging:
+            staging.write_text(json.dumps(known, indent=1))
     return known[key]
 
 

@@ -21,6 +21,7 @@ from engine.config import (
     resolve_precision,
     resolve_threads,
 )
+from engine.control_tokens import ControlTokens
 from engine.errors import EngineError, ModelMissingError, ModelUnsupportedError
 from engine.fingerprint import fingerprint_model, tokenizer_digest
 from engine.prefix import JoinedLayer, KVPrefix, cache_tensors, joined_cache
@@ -91,36 +92,40 @@ class LanguageModel:
                 "name a local folder with safetensors, or a hub id this machine can reach"
             ) from error
         network = network.to(device)
-        digests = config.data / "models" / "digests.json"
         return cls(
             config.model,
             network,
             tokenizer,
-            fingerprint_model(network, tokenizer, Path(source), digests),
+            fingerprint_model(network, tokenizer, Path(source), config.data),
             precision.mixes,
         )
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text; what looks like a control token is encoded as text."""
-        with self._tokenizing:
-            ids: list[int] = self.tokenizer.encode(
-                text, add_special_tokens=False, split_special_tokens=True
-            )
-        return ids
+        return self.encode_with_spans(text)[0]
 
     def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Token ids of plain text and each token's character span in it."""
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
         with self._tokenizing:
-            batch = self.tokenizer(
-                text,
-                add_special_tokens=False,
-                split_special_tokens=True,
-                return_offsets_mapping=True,
-                verbose=False,
-            )
-        return batch["input_ids"], [
-            (int(start), int(end)) for start, end in batch["offset_mapping"]
-        ]
+            for place, piece in self._control_tokens.pieces(text):
+                batch = self.tokenizer(
+                    piece,
+                    add_special_tokens=False,
+                    split_special_tokens=True,
+                    return_offsets_mapping=True,
+                    verbose=False,
+                )
+                ids += batch["input_ids"]
+                spans += [
+                    (place + int(start), place + int(end)) for start, end in batch["offset_mapping"]
+                ]
+        return ids, spans
+
+    @cached_property
+    def _control_tokens(self) -> ControlTokens:
+        return ControlTokens.of(self.tokenizer)
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from transformers.cache_utils import Cache, DynamicLayer
 
 from engine.errors import PrefixMismatchError
+from engine.plain_file import plain_path
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,13 +65,14 @@ def save_prefix(prefix: KVPrefix, path: Path) -> None:
     save_tensors({"keys": prefix.keys, "values": prefix.values}, prefix.query_offset, path)
 
 
-def load_prefix(path: Path) -> KVPrefix:
+def load_prefix(path: Path, root: Path | None = None) -> KVPrefix:
     """Reads what `save_prefix` wrote.
 
     Raises:
         PrefixMismatchError: the file lacks tensors or metadata, or holds values that are not finite.
+        FileNotPlainError: it is a link, or lies behind one below `root`.
     """
-    tensors, offset = load_tensors(path, {"keys", "values"})
+    tensors, offset = load_tensors(path, {"keys", "values"}, root)
     prefix = KVPrefix(tensors["keys"], tensors["values"], offset)
     check_finite(prefix, path)
     return prefix
@@ -85,13 +87,16 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], query_offset: int, path: P
     )
 
 
-def load_tensors(path: Path, names: Set[str]) -> tuple[dict[str, torch.Tensor], int]:
+def load_tensors(
+    path: Path, names: Set[str], root: Path | None = None
+) -> tuple[dict[str, torch.Tensor], int]:
     """Reads what `save_tensors` wrote under just these names: the tensors and the question's place.
 
     Raises:
         PrefixMismatchError: the file lacks tensors or metadata.
+        FileNotPlainError: it is a link, or lies behind one below `root`.
     """
-    with safe_open(path, framework="pt") as file:
+    with plain_path(path, root) as plain, safe_open(plain, framework="pt") as file:
         offset = (file.metadata() or {}).get("query_offset", "")
         if set(file.keys()) != names or not offset.isdigit():
             raise PrefixMismatchError(f"{path.name} is no KV prefix; build the cartridge again")

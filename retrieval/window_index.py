@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from safetensors.torch import save_file
 
 from engine.embedding import Embedder
 from engine.model import LanguageModel
+from engine.plain_file import plain_descriptor, plain_path
+from engine.plain_folder import STAGING, files_below, staged
 from engine.prompts import Prompter
 from retrieval.heads import RetrievalHeads
 from retrieval.quantised_keys import QuantisedKeys, quantise
@@ -114,48 +115,51 @@ def exact_keys(
 
 
 class WindowShelf:
-    """Window records on disk: `<folder>/<recipe>/<two letters>/<window digest>.safetensors`."""
+    """Window records on disk: `<folder>/<recipe>/<two letters>/<window digest>.safetensors`.
 
-    def __init__(self, folder: Path, recipe: IndexRecipe) -> None:
-        self.folder = folder / recipe.digest
+    No link is followed below `root`, or the folder where none is given. What meets one raises
+    FileNotPlainError.
+    """
+
+    def __init__(self, folder: Path, recipe: IndexRecipe, root: Path | None = None) -> None:
+        self.folder, self.root = folder / recipe.digest, root or folder
 
     def path(self, digest: str) -> Path:
         return self.folder / digest[:2] / f"{digest}.safetensors"
 
     def holds(self, digest: str) -> bool:
         """Whether the window was read before; asking keeps it from the next sweep."""
-        path = self.path(digest)
-        if path.exists():
-            path.touch()  # in use again: a sweep that runs before a catalog names it lets it be
-            return True
-        return False
+        try:
+            record = plain_descriptor(self.path(digest), self.root, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            os.utime(record)  # in use again: a sweep that runs before a catalog names it lets it be
+        finally:
+            os.close(record)
+        return True
 
     def put(self, digest: str, record: WindowRecord) -> None:
         """Stores a record whole or not at all; storing it again changes nothing."""
-        path = self.path(digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: two workers may read the same window at once.
-        staging = path.with_suffix(f".{uuid.uuid4().hex}.staging")
-        save_file(
-            {
-                "spans": torch.from_numpy(record.spans),
-                "token_counts": torch.from_numpy(record.token_counts),
-                "vectors": torch.from_numpy(record.vectors),
-                "keys": record.keys.values.contiguous(),
-                "key_scales": record.keys.scales.contiguous(),
-            },
-            staging,
-        )
-        with staging.open("rb") as file:
-            os.fsync(file.fileno())  # a record that is there must be whole, also after a power cut
-        staging.replace(path)
+        tensors = {
+            "spans": torch.from_numpy(record.spans),
+            "token_counts": torch.from_numpy(record.token_counts),
+            "vectors": torch.from_numpy(record.vectors),
+            "keys": record.keys.values.contiguous(),
+            "key_scales": record.keys.scales.contiguous(),
+        }
+        with staged(self.path(digest), self.root) as staging:
+            save_file(tensors, staging)
 
     def get(self, digest: str) -> WindowRecord:
         """The record, its tensors mapped from the file: keys take memory as they are searched.
 
         Raises FileNotFoundError where the window was never read under this recipe.
         """
-        with safe_open(self.path(digest), framework="pt") as file:
+        with (
+            plain_path(self.path(digest), self.root) as plain,
+            safe_open(plain, framework="pt") as file,
+        ):
             spans, counts, vectors, keys, scales = (
                 file.get_tensor(name)
                 for name in ("spans", "token_counts", "vectors", "keys", "key_scales")
@@ -165,14 +169,16 @@ class WindowShelf:
         )
 
 
-def delete_torn_windows(folder: Path) -> None:
+def delete_torn_windows(folder: Path, root: Path | None = None) -> None:
     """Removes what a killed writer left half-written; for when no writer is at work."""
-    for path in folder.glob("*/*/*.staging"):
-        path.unlink(missing_ok=True)
+    for name, within in files_below(folder, root):
+        if name.endswith(STAGING):
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=within)
 
 
 def delete_unreferenced_windows(
-    folder: Path, referenced: Set[str], grace_seconds: float = 3600.0
+    folder: Path, referenced: Set[str], grace_seconds: float = 3600.0, root: Path | None = None
 ) -> int:
     """Removes records under any recipe that nobody names, and torn ones; returns how many files.
 
@@ -180,9 +186,10 @@ def delete_unreferenced_windows(
     """
     oldest = time.time() - grace_seconds
     removed = 0
-    for path in folder.glob("*/*/*"):  # a torn one's stem is no digest
+    for name, within in files_below(folder, root):  # a torn one's stem is no digest
         with suppress(FileNotFoundError):  # another process sweeps too
-            if path.stem not in referenced and path.stat().st_mtime < oldest:
-                path.unlink()
+            found = os.stat(name, dir_fd=within, follow_symlinks=False)
+            if Path(name).stem not in referenced and found.st_mtime < oldest:
+                os.unlink(name, dir_fd=within)
                 removed += 1
     return removed

@@ -31,7 +31,8 @@ class Admission:
     ) -> None:
         self._limits, self._places, self._clock = limits, places, clock
         self._taken: dict[int, Place] = {}
-        self._since = 0.0  # when the work that is not yet counted began
+        self._questions = 0  # of the places taken
+        self._since = 0.0  # when the questions' work that is not yet counted began
         self.pace = Pace()
 
     @property
@@ -51,17 +52,29 @@ class Admission:
             ServiceError: QUEUE_FULL where no place or no room for the tokens is left,
                 DEADLINE_TOO_SHORT where the wait would outlast the deadline.
         """
+        with self.admit_beside(tokens, deadline) as place:
+            if not self._questions:
+                self._since = self._clock()
+            self._questions += 1
+            try:
+                yield place
+                now = self._clock()  # an answer that was cut short tells nothing of the pace
+                self.pace = self.pace.learned(place.tokens, now - self._since)
+                self._since = now
+            finally:
+                self._questions -= 1
+
+    @contextmanager
+    def admit_beside(self, tokens: int, deadline: float | None = None) -> Iterator[Place]:
+        """A place for other work of the model's thread, such as embedding, whose end tells nothing of
+        the pace of questions. Raises as `admit` does.
+        """
         self._require_room(tokens)
         self._require_time(deadline)
-        if not self._taken:
-            self._since = self._clock()
         place = Place(tokens)
         self._taken[id(place)] = place
         try:
             yield place
-            now = self._clock()  # an answer that was cut short tells nothing of the pace
-            self.pace = self.pace.learned(place.tokens, now - self._since)
-            self._since = now
         finally:
             del self._taken[id(place)]
 

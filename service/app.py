@@ -86,7 +86,7 @@ class Service:
         if not is_alone:
             agree_on_model(store, model.fingerprint)
         embedder = Embedder.load(device=model.device.type)
-        heads = retrieval_heads(model, layout.calibrations)
+        heads = retrieval_heads(model, layout.calibrations, layout.data)
         if not heads.calibrated:
             _log.warning(
                 "attention heads are not calibrated for this model: all heads of its middle layers "
@@ -94,22 +94,22 @@ class Service:
                 model=model.name,
             )
         recipe = WindowReader(model, embedder, heads).recipe
-        windows = WindowShelf(layout.windows, recipe)
-        reopen_unindexed(corpora, Catalogs(layout.catalogs), recipe.digest)
+        windows = WindowShelf(layout.windows, recipe, layout.data)
+        reopen_unindexed(corpora, Catalogs(layout.catalogs, layout.data), recipe.digest)
         library = Library(
             layout, content, windows, recipe.digest, model, config.resident_corpora,
             config.resident_cartridge_bytes,
         )  # fmt: skip
         readers = Readers(model, heads, embedder, recipe.size)
         routes = Routes(model, embedder, readers, config.reading, config.crag)
-        cores = CoreShare(layout.cores, "server", "worker", config.threads)
+        cores = CoreShare(layout.cores, "server", "worker", config.threads, config.data)
         self._thread = ModelThread(model, config.batch, cores.take)
         self._timings = Timings(KeptTimings(store), model.fingerprint, str(model.device))
         outcomes = OutcomesLog(store)
         outcomes.forget(store.now() - OUTCOME_SECONDS)
         router = Router(config.policy, shipped(), self._timings, OutcomesLog(asked))
         room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
-        admission = Admission(config.limits, config.batch)
+        self.admission = admission = Admission(config.limits, config.batch)
         self.supervisor = WorkerSupervisor(config, jobs)
         artifacts = StoredArtifacts(layout, corpora, content)
         if is_alone:
@@ -218,7 +218,9 @@ def _door(config: ServiceConfig) -> Callable[[Service, Access], Companion]:
             f"http: the package {error.name} is missing; pip install 'longmemory[http]'"
         ) from error
     address = DoorAddress(config.http, config.insecure)
-    return lambda service, access: beside(service.backend, service.embed, address, access)
+    return lambda service, access: beside(
+        service.backend, service.embed, address, access, service.admission.admit_beside
+    )
 
 
 def _announce(server: RunningServer, page: MetricsPage | None) -> None:

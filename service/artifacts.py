@@ -1,9 +1,8 @@
 """Files built from corpora, and their removal once no record needs them."""
 
-import shutil
-
 from retrieval.window_index import delete_torn_windows, delete_unreferenced_windows
 from service.config import Layout
+from service.removal import links_told, remove_tree
 from service.state.cartridge_shelf import CartridgeRecord
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
@@ -20,21 +19,28 @@ class StoredArtifacts:
     def forget_corpus(self, deleted: DeletedCorpus) -> None:
         """Drops its catalog and cartridges, then windows and texts that nobody names any more."""
         for folder in (self._layout.catalogs, self._layout.cartridges):
-            shutil.rmtree(folder / deleted.corpus_id, ignore_errors=True)
+            remove_tree(folder / deleted.corpus_id, self._layout.data)
         self.sweep()
 
     def tidy(self) -> None:
         """Removes what a killed worker left too; for the start of an only server, before its worker."""
-        delete_torn_windows(self._layout.windows)
+        with links_told():
+            delete_torn_windows(self._layout.windows, self._layout.data)
         self.sweep()
 
     def sweep(self) -> None:
-        """Removes windows and texts that nobody names and that are not just being made."""
-        catalogs = list(Catalogs(self._layout.catalogs).all())
+        """Removes windows and texts that nobody names and that are not just being made; nothing where a
+        link lies in the way, for what a catalog behind it names is not known.
+        """
+        with links_told():
+            self._sweep()
+
+    def _sweep(self) -> None:
+        catalogs = list(Catalogs(self._layout.catalogs, self._layout.data).all())
         windows = {digest for catalog in catalogs for digest in catalog.windows}
-        delete_unreferenced_windows(self._layout.windows, windows)
+        delete_unreferenced_windows(self._layout.windows, windows, root=self._layout.data)
         texts = {document.sha256 for catalog in catalogs for document in catalog.documents}
         self._content.delete_unreferenced(texts | self._corpora.referenced_digests())
 
     def forget_cartridge(self, deleted: CartridgeRecord) -> None:
-        shutil.rmtree(self._layout.cartridge(deleted.corpus_id, deleted.id), ignore_errors=True)
+        remove_tree(self._layout.cartridge(deleted.corpus_id, deleted.id), self._layout.data)

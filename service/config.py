@@ -57,7 +57,7 @@ class ServiceConfig:
 class Layout:
     """Where things lie in a data folder."""
 
-    data: Path
+    data: Path  # no link is followed below it
 
     @property
     def database(self) -> Path:

@@ -1,11 +1,10 @@
 """The cartridge that a corpus gets by itself once it is indexed, until a better one is there."""
 
-import shutil
-
 from cartridges.effort import Effort
 from service import ids
 from service.config import Layout
 from service.errors import ServiceError
+from service.removal import remove_tree
 from service.state.cartridge_shelf import CartridgeShelf, CartridgeState
 from service.state.corpus import Corpus
 from service.state.job import JobKind
@@ -47,7 +46,7 @@ class FirstCartridges:
             self._shelf.delete(corpus_id, INSTANT)
         except ServiceError:  # there is none
             return
-        shutil.rmtree(self._layout.cartridge(corpus_id, INSTANT), ignore_errors=True)
+        remove_tree(self._layout.cartridge(corpus_id, INSTANT), self._layout.data)
 
     def _is_in_training(self, corpus_id: str) -> bool:
         found, _ = self._shelf.list(corpus_id)

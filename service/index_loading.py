@@ -1,13 +1,13 @@
 """A catalog to the index that it names."""
 
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from cartridges.store import digest_of, force
+from cartridges.store import digest_of
+from engine.plain_folder import staged
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.digest import BUDGET, Digest
 from retrieval.lexical import LexicalIndex, LexicalIndexError
@@ -23,6 +23,8 @@ def load_index(
 ) -> CorpusIndex:
     """The index in memory; keys stay mapped from their files. Where the file of its words is damaged
     they are counted again, when they are first searched.
+
+    Raises ServiceError DOCUMENT_DAMAGED, and FileNotPlainError where a file is a link.
     """
     documents = [Document(d.id, content.read_text(d.sha256)) for d in catalog.documents]
     placements = [
@@ -31,26 +33,26 @@ def load_index(
         for window in document.windows
     ]
     digests = (Digest(one.budget, one.sentences, one.speaks_for) for one in catalog.digests)
-    return CorpusIndex(documents, placements, digests, _words(catalog, words))
+    return CorpusIndex(documents, placements, digests, _words(catalog, words, content.root))
 
 
-def with_words(catalog: Catalog, index: CorpusIndex, path: Path) -> Catalog:
-    """The catalog that names the file of the index's words, which is written to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_suffix(f".{uuid.uuid4().hex}.staging")  # two workers may write it at once
-    index.lexical.save(staging)
-    force(staging)
-    staging.replace(path)
-    return replace(catalog, words_sha256=digest_of(path))
+def with_words(catalog: Catalog, index: CorpusIndex, path: Path, root: Path) -> Catalog:
+    """The catalog that names the file of the index's words, which is written to `path`.
+
+    Raises FileNotPlainError where a folder below `root` is a link.
+    """
+    with staged(path, root) as staging:
+        index.lexical.save(staging)
+    return replace(catalog, words_sha256=digest_of(path, root))
 
 
-def _words(catalog: Catalog, path: Path | None) -> LexicalIndex | None:
+def _words(catalog: Catalog, path: Path | None, root: Path) -> LexicalIndex | None:
     if path is None or not catalog.words_sha256:
         return None
     try:
-        if digest_of(path) != catalog.words_sha256:
+        if digest_of(path, root) != catalog.words_sha256:
             raise LexicalIndexError(f"{path.name} does not match its digest")
-        return LexicalIndex.load(path, catalog.sentence_count)
+        return LexicalIndex.load(path, catalog.sentence_count, root)
     except (OSError, LexicalIndexError) as error:
         _log.warning("the words of a corpus are counted anew; index it again", reason=str(error))
         return None

@@ -1,6 +1,5 @@
 """What a job's two kinds do with a loaded model: index a corpus, train a cartridge."""
 
-import shutil
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from service.first_cartridge import INSTANT, FirstCartridges
 from service.indexing import Indexer
 from service.lease import Lease
 from service.library import Library
+from service.removal import remove_tree
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
@@ -45,9 +45,9 @@ class JobWork:
         self._model = LanguageModel.load(engine)
         self._first = FirstCartridges(shelf, jobs, layout, self._model.fingerprint, instant_tokens)
         self._embedder = Embedder.load(device=self._model.device.type)
-        heads = retrieval_heads(self._model, layout.calibrations)
+        heads = retrieval_heads(self._model, layout.calibrations, layout.data)
         self._reader = WindowReader(self._model, self._embedder, heads)
-        self._windows = WindowShelf(layout.windows, self._reader.recipe)
+        self._windows = WindowShelf(layout.windows, self._reader.recipe, layout.data)
 
     @property
     def model_fingerprint(self) -> str:
@@ -72,10 +72,10 @@ class JobWork:
             if gone.code is not Code.NOT_FOUND:
                 raise
             _log.info("nothing left to keep it for", job=job.id, reason=gone.reason)
-            shutil.rmtree(made, ignore_errors=True)
+            remove_tree(made, self._layout.data)
 
     def _index(self, job: Job, lease: Lease) -> dict[str, object]:
-        catalogs = Catalogs(self._layout.catalogs)
+        catalogs = Catalogs(self._layout.catalogs, self._layout.data)
         indexer = Indexer(self._reader, self._windows, catalogs, self._corpora, self._content)
         self._corpora.mark_indexing(job.corpus_id)
         lease.report(0.0, "cutting the text into windows")

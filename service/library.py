@@ -1,5 +1,6 @@
 """Corpora and cartridges held in memory, loaded when asked for, the least used dropped first."""
 
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -90,7 +91,8 @@ def reopen_unindexed(corpora: Corpora, catalogs: Catalogs, recipe: str) -> None:
     """Takes back what another model's index promised, so that indexing the corpora anew can start."""
     for corpus in all_pages(lambda token: corpora.list(1000, token)):
         digest = corpus.indexed_digest
-        if digest and not catalogs.path(corpus.id, recipe, digest).exists():
+        # One that is a link stays, so that a question tells of it.
+        if digest and not os.path.lexists(catalogs.path(corpus.id, recipe, digest)):
             corpora.mark_unindexed(corpus.id, digest)
 
 
@@ -109,7 +111,7 @@ class Library:
     ) -> None:
         self._layout, self._content, self._windows = layout, content, windows
         self._recipe, self._model = recipe, model
-        self._catalogs = Catalogs(layout.catalogs)
+        self._catalogs = Catalogs(layout.catalogs, layout.data)
         self._most_corpora, self._most_bytes = most_corpora, most_cartridge_bytes
         self._corpora: OrderedDict[tuple[str, str], ResidentCorpus] = OrderedDict()
         self._cartridges: OrderedDict[_Key, Loaded] = OrderedDict()
@@ -159,7 +161,9 @@ class Library:
             self._loads += 1
             folder = self._folder(corpus_id, cartridge_id, tensor_digest)
             self._cartridges[key] = Loaded(
-                corpus_id, cartridge_id, load_cartridge(folder, self._model, number)
+                corpus_id,
+                cartridge_id,
+                load_cartridge(folder, self._model, number, self._layout.data),
             )
             self._shrink()
         self._cartridges.move_to_end(key)
@@ -193,7 +197,8 @@ class Library:
         return LibraryLoad(len(self._corpora), len(held), num_bytes, self._hits, self._loads)
 
     def _read_manifest(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Manifest:
-        manifest = read_manifest(self._folder(corpus_id, cartridge_id, tensor_digest))
+        folder = self._folder(corpus_id, cartridge_id, tensor_digest)
+        manifest = read_manifest(folder, self._layout.data)
         manifest.check_model(self._model)
         if manifest.tensor_digest != tensor_digest:
             raise CartridgeError(
@@ -203,7 +208,8 @@ class Library:
         return manifest
 
     def _folder(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Path:
-        return find_place(self._layout.cartridge(corpus_id, cartridge_id), tensor_digest)
+        folder = self._layout.cartridge(corpus_id, cartridge_id)
+        return find_place(folder, tensor_digest, self._layout.data)
 
     def _shrink(self) -> None:
         used = sum(loaded.num_bytes for loaded in self._cartridges.values())

@@ -16,7 +16,7 @@ class Staleness:
 
     def __init__(self, layout: Layout, corpora: Corpora, recipe: str) -> None:
         self._layout, self._corpora, self._recipe = layout, corpora, recipe
-        self._catalogs = Catalogs(layout.catalogs)
+        self._catalogs = Catalogs(layout.catalogs, layout.data)
 
     def __call__(self, record: CartridgeRecord) -> float:
         """How far a stale cartridge and its corpus are apart: of the windows that either has, the share
@@ -31,7 +31,8 @@ class Staleness:
             return 0.0
         try:
             folder = self._layout.cartridge(record.corpus_id, record.id)
-            manifest = read_manifest(find_place(folder, record.tensor_digest))
+            root = self._layout.data
+            manifest = read_manifest(find_place(folder, record.tensor_digest, root), root)
         except CartridgeError:
             return 1.0
         return share_changed(manifest.windows, catalog.windows)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from engine.plain_file import append_plain, opened_folder
 from service.config import STATE_VARIABLE, Layout, ServiceConfig
 from service.state.jobs import Jobs
 from service.state.open_store import is_shared
@@ -27,7 +28,7 @@ class WorkerSupervisor:
         self._config, self._jobs = config, jobs
         # With a state that others share, their leases say who holds which job.
         self._is_alone = not is_shared(config.state)
-        self._folders = WorkFolders(Layout(config.data).work, jobs)
+        self._folders = WorkFolders(Layout(config.data).work, jobs, config.data)
         self._woken, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,8 +97,9 @@ class WorkerSupervisor:
         """Runs one worker process to its end; returns its exit code."""
         name = f"worker-{uuid.uuid4().hex[:8]}"
         logs = Layout(self._config.data).logs
-        logs.mkdir(parents=True, exist_ok=True)
-        with (logs / "worker.log").open("ab") as log:
+        with opened_folder(logs, self._config.data, make=True):
+            file = append_plain(logs / "worker.log", self._config.data)
+        with file as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service.worker", *self._flags(name)],
                 env=_environment(self._config.state),

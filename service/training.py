@@ -1,6 +1,5 @@
 """The train job: an indexed corpus to a stored cartridge, part by part."""
 
-import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -17,12 +16,14 @@ from cartridges.refresh import Base, base_of
 from cartridges.store import BuiltPart, load_cartridge, load_studied, read_manifest, store_cartridge
 from engine.embedding import Embedder
 from engine.model import LanguageModel
+from engine.plain_file import opened_folder
 from engine.prompts import Prompter
 from service.cartridge_places import clear_older, find_place
 from service.config import Layout
 from service.errors import fail
 from service.library import ResidentCorpus
 from service.parts import PART_TOKENS, RESERVE, CorpusPart, changed_sentences, cut_parts
+from service.removal import remove_tree
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.corpus import Corpus
 
@@ -103,6 +104,8 @@ class Trainer:
             for number, (part, base) in enumerate(zip(parts, bases, strict=True)):
                 sentences = resident.sentences(part.sentences)
                 folder = work / f"part-{number:03d}"
+                with opened_folder(folder, work, make=True):  # no link
+                    pass
                 builder = CartridgeBuilder(self._model, sentences, folder, settings, base)
                 told = _Told(number, len(parts))
                 built.append((yield from relay(builder.build(), told)))
@@ -118,14 +121,15 @@ class Trainer:
             ],
             resident.catalog.corpus_digest, builder.recipe(), metrics,
             in_int8=all(one.in_int8 for one in built),
+            root=self._layout.data,
         )  # fmt: skip
         try:
             with committing():
                 self._mark_ready(corpus.id, request.cartridge_id, manifest, place)
         except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
+            remove_tree(place, self._layout.data)
             raise
-        clear_older(place)
+        clear_older(place, self._layout.data)
 
     def _bases(
         self, corpus_id: str, base: str, resident: ResidentCorpus, parts: Sequence[CorpusPart]
@@ -136,8 +140,9 @@ class Trainer:
         if not base:
             return [None for _ in parts]
         record = self._shelf.get(corpus_id, base)
-        folder = find_place(self._layout.cartridge(corpus_id, base), record.tensor_digest)
-        manifest = read_manifest(folder)
+        root = self._layout.data
+        folder = find_place(self._layout.cartridge(corpus_id, base), record.tensor_digest, root)
+        manifest = read_manifest(folder, root)
         return [self._base(folder, manifest, resident, part) for part in parts]
 
     def _base(
@@ -148,13 +153,13 @@ class Trainer:
         if not shared[number]:
             return None
         known = frozenset(manifest.parts[number].windows)
-        prefix = load_cartridge(folder, self._model, number).prefix
+        prefix = load_cartridge(folder, self._model, number, self._layout.data).prefix
         sentences = resident.sentences(part.sentences)
         if len(Prompter(self._model).context_ids(sentences)) < prefix.length:
             return None  # a text that shrank below its prefix: there is nothing to be moved to
         return base_of(
             prefix,
-            load_studied(folder, manifest, number),
+            load_studied(folder, manifest, number, self._layout.data),
             sentences,
             set(changed_sentences(resident, part, known)),
         )
@@ -177,7 +182,7 @@ class Trainer:
             cartridge_id,
             prefix_tokens=manifest.prefix_tokens,
             query_offset=manifest.query_offset,
-            size_bytes=sum(path.stat().st_size for path in place.iterdir()),
+            size_bytes=sum(path.lstat().st_size for path in place.iterdir()),
             corpus_digest=manifest.corpus_digest,
             tensor_digest=manifest.tensor_digest,
             metrics=manifest.metrics,

@@ -1,10 +1,12 @@
 """Where a claimed job keeps what it needs to go on after a kill: `<job>.<token>` in the work folder."""
 
+import os
 import re
-import shutil
 from pathlib import Path
 
+from engine.plain_file import opened_folder
 from service.errors import Code, ServiceError
+from service.removal import remove_tree
 from service.state.job import Job
 from service.state.jobs import Jobs
 
@@ -12,10 +14,14 @@ _CLAIM = re.compile(r"\.?([0-9a-z-]+)\.([0-9]+)")
 
 
 class WorkFolders:
-    """The folders of all claims; workers on several machines may share them."""
+    """The folders of all claims; workers on several machines may share them.
 
-    def __init__(self, folder: Path, jobs: Jobs) -> None:
-        self._folder, self._jobs = folder, jobs
+    No link is followed below `root`, or the folder where none is given. What meets one raises
+    FileNotPlainError.
+    """
+
+    def __init__(self, folder: Path, jobs: Jobs, root: Path | None = None) -> None:
+        self._folder, self._jobs, self._root = folder, jobs, root or folder
 
     def take(self, job: Job) -> Path:
         """The folder of a claim, with what earlier claims of the job left. A worker that has lost the
@@ -24,20 +30,22 @@ class WorkFolders:
         mine = self._folder / f"{job.id}.{job.token}"
         earlier = [path for path in self._folder.glob(f"{job.id}.*") if token_of(path) < job.token]
         if earlier and not mine.exists():
-            max(earlier, key=token_of).rename(mine)
-        mine.mkdir(parents=True, exist_ok=True)
-        return mine
+            last = max(earlier, key=token_of)
+            with opened_folder(self._folder, self._root) as folder:
+                os.rename(last.name, mine.name, src_dir_fd=folder, dst_dir_fd=folder)
+        with opened_folder(mine, self._root, make=True):
+            return mine
 
     def clear(self, job_id: str) -> None:
         """Removes every folder of a job that has ended."""
         for path in self._folder.glob(f"{job_id}.*"):
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path, self._root)
 
     def sweep(self) -> None:
         """Removes the folders of jobs that ended without a worker, or are forgotten."""
         for path in self._folder.glob("*/"):
             if self._is_over(path.name.partition(".")[0]):
-                shutil.rmtree(path, ignore_errors=True)
+                remove_tree(path, self._root)
 
     def _is_over(self, job_id: str) -> bool:
         try:

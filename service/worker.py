@@ -21,7 +21,7 @@ from engine.config import EngineConfig
 from service.config import STATE_VARIABLE, Layout
 from service.cores import CoreShare
 from service.errors import ServiceError, fail
-from service.full_disk import full_disk
+from service.file_errors import file_error
 from service.job_work import JobWork
 from service.lease import (
     JobCancelledError,
@@ -78,12 +78,12 @@ class Worker:
         corpora, shelf = Corpora(store, ContentStore(layout.data)), CartridgeShelf(store)
         tell = tell_unmade(corpora, shelf)
         self._jobs = Jobs(store, settings.lease_seconds, on_unmade=tell)
-        self._folders = WorkFolders(layout.work, self._jobs)
+        self._folders = WorkFolders(layout.work, self._jobs, layout.data)
         engine, instant = settings.engine, settings.instant_tokens
         self._doing = JobWork(layout, engine, corpora, shelf, self._jobs, instant)
         if is_shared(settings.state):
             agree_on_model(store, self._doing.model_fingerprint)
-        self._cores = CoreShare(layout.cores, "worker", "server", engine.threads)
+        self._cores = CoreShare(layout.cores, "worker", "server", engine.threads, layout.data)
         self._swept = float("-inf")
 
     def run(self) -> None:
@@ -141,8 +141,8 @@ class Worker:
     def _failed(self, job: Job, error: Exception) -> Callable[[], bool]:
         """What is to be said of a job that broke; a disk may have room again, a bug stays."""
         told, may_pass = fail("INTERNAL", "the worker failed; its log says why"), False
-        if full := full_disk(error):
-            told, may_pass = full, True
+        if known := file_error(error):
+            told, may_pass = known, known.reason == "DISK_FULL"
         elif isinstance(error, OSError):
             told = fail("INTERNAL", f"the worker could not use its files: {error.strerror}")
             may_pass = True

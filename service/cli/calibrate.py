@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.output import DEFAULT_DATA, DataOption, JsonOption, print_json, print_table, stop
+from service.cli.output import (
+    DEFAULT_DATA,
+    DataOption,
+    JsonOption,
+    errors_told,
+    print_json,
+    print_table,
+    stop,
+)
 from service.client.types import ErrorReport
 
 if TYPE_CHECKING:
@@ -57,7 +65,8 @@ def calibrate(
     except (EngineError, HaystackError, ValueError) as error:
         stop(ErrorReport("FAILED_PRECONDITION", "CALIBRATION_FAILED", str(error)), as_json)
     path = Layout(folder).calibrations / f"{loaded.fingerprint}.json"
-    written = store(path, found, loaded.name, seed)
+    with errors_told(as_json):
+        written = store(path, found, loaded.name, seed, folder)
     if as_json:
         print_json(written | {"path": str(path)})
         return
@@ -91,16 +100,18 @@ def plant_facts(source: str, characters: int, count: int, seed: int) -> PlantedT
     )
 
 
-def store(path: Path, found: Calibration, name: str, seed: int) -> dict[str, object]:
+def store(
+    path: Path, found: Calibration, name: str, seed: int, root: Path | None = None
+) -> dict[str, object]:
     """Writes a calibration where servers of this data folder look for it; returns what it wrote."""
     from dataclasses import asdict
 
+    from engine.plain_folder import staged
+
     written: dict[str, object] = {"name": name, **found.heads.as_json(), "seed": seed}
     written["measured"] = [asdict(row) for row in found.rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_suffix(".staging")
-    staging.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
-    staging.replace(path)
+    with staged(path, root) as staging:
+        staging.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     return written
 
 

@@ -127,7 +127,7 @@ def _tell_written(target: Path, as_json: bool) -> None:
 
 
 def _show(folder: Path, manifest: Manifest, problems: Mapping[str, str]) -> None:
-    used = sum(path.stat().st_size for path in folder.iterdir())
+    used = sum(path.lstat().st_size for path in folder.iterdir())
     layers, kv_heads, dim = manifest.shape
     rows = [
         ("model", manifest.model_fingerprint),

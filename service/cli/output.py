@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from engine.errors import EngineError
+from engine.errors import EngineError, FileNotPlainError
 from service.client.progress import job_line, job_state, progress_bar
 from service.client.types import ErrorReport, JobSnapshot
 from service.errors import ServiceError
@@ -96,6 +96,8 @@ def errors_told(as_json: bool) -> Iterator[None]:
         yield
     except ServiceError as error:
         stop(ErrorReport(error.code, error.reason, error.message), as_json)
+    except FileNotPlainError as error:
+        stop(ErrorReport("FAILED_PRECONDITION", error.reason, str(error)), as_json)
     except EngineError as error:
         stop(ErrorReport("FAILED_PRECONDITION", "MODEL_UNUSABLE", str(error)), as_json)
     except OSError as error:

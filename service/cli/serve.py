@@ -107,6 +107,15 @@ def serve(
             "--reader-seconds", min=1, help="How long a stream waits for who reads it no further."
         ),
     ] = 60,
+    sender_seconds: Annotated[
+        int,
+        typer.Option(
+            "--sender-seconds", min=1, help="How long the body of an HTTP request may take to come."
+        ),
+    ] = 60,
+    http_requests: Annotated[
+        int, typer.Option("--http-requests", min=1, help="HTTP requests under way at once.")
+    ] = 256,
     http: Annotated[
         str,
         typer.Option("--http", metavar="HOST:PORT", help="Where OpenAI's API is; empty: nowhere."),
@@ -157,7 +166,11 @@ def serve(
                 auth=auth,
                 tls=tls_files(tls_certificate, tls_key, tls_client_ca),
                 instant_tokens=instant_tokens,
-                limits=Limits(reader_seconds=reader_seconds),
+                limits=Limits(
+                    reader_seconds=reader_seconds,
+                    sender_seconds=sender_seconds,
+                    max_http_requests=http_requests,
+                ),
                 policy=RoutingPolicy(
                     explore=explore, gates=GateSettings(stale=stale, decline_above=decline_above)
                 ),
@@ -172,7 +185,7 @@ def setup(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
     """Install the two model wheels where they are missing, and convert the default model."""
     try:
         from engine import wheels
-        from engine.errors import EngineError
+        from engine.errors import EngineError, FileNotPlainError
     except ImportError as error:
         raise _missing_package(error) from error
     folder = data.expanduser()
@@ -185,6 +198,8 @@ def setup(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
             with _working("converting the default model (about 40 seconds, once)"):
                 model = wheels.default_model_folder(folder)
             embedder = wheels.embedder_folder()
+        except FileNotPlainError:
+            raise
         except EngineError as error:
             stop(ErrorReport("FAILED_PRECONDITION", "MODEL_MISSING", str(error)), as_json)
     if as_json:

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from retrieval.corpus_index import Evidence
 from service.answers import AnswerEvent, Decision, Delta, Question, ReadSoFar, Route, Summary
 from service.errors import ServiceError, fail
+from service.file_errors import file_error
 from service.http import errors
 from service.http.chat_request import ChatRequest
 from service.http.presence import until_gone
@@ -161,9 +162,12 @@ class EventStream(Response):
         except ServiceError as error:
             yield errors.body(error)
             return
-        except Exception:
-            _log.exception("a stream failed", completion=answer.id)
-            yield errors.body(fail("INTERNAL", f"the server failed on {answer.id}; see its log"))
+        except Exception as error:
+            known = file_error(error)
+            if known is None:
+                _log.exception("a stream failed", completion=answer.id)
+                known = fail("INTERNAL", f"the server failed on {answer.id}; see its log")
+            yield errors.body(known)
             return
         yield answer.chunk({}, answer.finish) | {"longmemory": answer.told}
         if answer.asked.include_usage:

@@ -51,8 +51,8 @@ class ChatRequest:
     include_usage: bool
 
 
-def parse(body: dict[str, Any], limits: Limits) -> ChatRequest:
-    """The request in a body.
+def parse(body: dict[str, Any], limits: Limits, deadline: float | None = None) -> ChatRequest:
+    """The request in a body; `deadline` is in `time.monotonic()` seconds.
 
     Raises ServiceError: INVALID_VALUE, MODEL_NOT_FOUND, QUESTION_EMPTY, QUESTION_TOO_LONG, TEXT_EMPTY.
     """
@@ -66,10 +66,11 @@ def parse(body: dict[str, Any], limits: Limits) -> ChatRequest:
         context, question = _split(messages)
         unread = 0
         most = _text_budget(extra)
-        asked = TextQuestion(_question(question, limits), most, sampling)
+        asked = TextQuestion(_question(question, limits), most, sampling, deadline)
     else:
         context, unread = "", len(messages) - 1
-        asked = _corpus_question(model, _question(messages[-1], limits), extra, sampling)
+        made = _corpus_question(model, _question(messages[-1], limits), extra, sampling)
+        asked = replace(made, deadline=deadline)
     return ChatRequest(
         model, asked, context, unread,
         flag(body.get("stream"), "stream"),

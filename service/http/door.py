@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import structlog
 import uvicorn
@@ -15,10 +15,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.errors import ServiceError, fail
+from service.file_errors import file_error
 from service.http import chat, chat_request, errors, models
 from service.http.body_room import BodyRoom
-from service.http.embeddings import Embed, Embeddings
+from service.http.deadline import deadline_of
+from service.http.embeddings import Admit, Embed, Embeddings
 from service.http.presence import until_gone
+from service.http.request_room import HEALTH, RequestRoom
 from service.http.wire import read_object
 from service.limits import Limits
 from service.listen_address import ListenAddress
@@ -89,22 +92,24 @@ def app(
     authorize: Authorize,
     embeddings: Callable[[Backend], Embeddings],
     is_alive: Callable[[], bool],
-    most_bytes: int = Limits().max_http_bytes_at_once,
+    limits: Limits,
 ) -> Starlette:
-    """The routes; `authorize` sees every request but `/healthz`, `is_alive` tells of the model. The
-    bodies of all requests under way have `most_bytes` together.
+    """The routes; `authorize` sees every request but `/healthz`, `is_alive` tells of the model. `limits`
+    say how many requests may be under way, and how large their bodies are together.
     """
 
     async def complete(request: Request) -> Response:
         backend = await authorize(_ASK, request.headers)
-        body = await read_object(request, backend.limits.max_http_bytes)
-        asked = await asyncio.to_thread(chat_request.parse, body, backend.limits)
+        deadline = deadline_of(request.headers)
+        body = await read_object(request, backend.limits)
+        asked = await asyncio.to_thread(chat_request.parse, body, backend.limits, deadline)
         return await chat.complete(backend, asked, request.receive)
 
     async def embed(request: Request) -> Response:
         backend = await authorize(_ASK, request.headers)
-        body = await read_object(request, backend.limits.max_http_bytes)
-        answer = embeddings(backend).answer(body, backend.count_tokens)
+        deadline = deadline_of(request.headers)
+        body = await read_object(request, backend.limits)
+        answer = embeddings(backend).answer(body, backend.count_tokens, deadline)
         return JSONResponse(await until_gone(request.receive, answer))
 
     async def list_models(request: Request) -> Response:
@@ -120,7 +125,7 @@ def app(
         return JSONResponse({"status": "ok"})
 
     routes = [
-        Route("/healthz", healthz),
+        Route(HEALTH, healthz),
         Route("/v1/models", _told(list_models)),
         Route("/v1/models/{model:path}", _told(get_model)),
         Route("/v1/chat/completions", _told(complete), methods=["POST"]),
@@ -128,16 +133,25 @@ def app(
     ]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(BodyRoom, most_bytes=most_bytes)],
+        middleware=[
+            Middleware(RequestRoom, most_requests=limits.max_http_requests),
+            Middleware(BodyRoom, most_bytes=limits.max_http_bytes_at_once),
+        ],
         exception_handlers={HTTPException: _no_such_place},
     )
 
 
 def beside(
-    backend: Backend, embed: Embed, address: DoorAddress, access: Access | None = None
+    backend: Backend,
+    embed: Embed,
+    address: DoorAddress,
+    access: Access | None = None,
+    admit: Admit = lambda tokens, deadline: nullcontext(),
 ) -> HttpDoor:
-    """The door to one backend; it asks for the tokens that gRPC asks for, none without `access`."""
-    embeddings = Embeddings(embed, backend.info.embedder, backend.limits)
+    """The door to one backend; it asks for the tokens that gRPC asks for, none without `access`. What is
+    to be embedded is let in by `admit`.
+    """
+    embeddings = Embeddings(embed, backend.info.embedder, backend.limits, admit)
     entrance = access or open_to_all(backend)
 
     async def authorize(method: str, headers: Mapping[str, str]) -> Backend:
@@ -152,7 +166,7 @@ def beside(
             authorize,
             lambda backend: embeddings,
             backend.is_alive,
-            backend.limits.max_http_bytes_at_once,
+            backend.limits,
         ),
     )
 
@@ -169,7 +183,9 @@ def _told(
             return errors.response(error)
         except ClientDisconnect:
             return Response(status_code=499)
-        except Exception:
+        except Exception as error:
+            if known := file_error(error):
+                return errors.response(known)
             _log.exception("request failed", path=request.url.path)
             return errors.response(fail("INTERNAL", "the server failed on this; its log tells why"))
 

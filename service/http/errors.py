@@ -24,6 +24,12 @@ _STATUSES = {
     Code.UNIMPLEMENTED: 501,
     Code.INTERNAL: 500,
 }
+_STATUS_OF_REASON = {
+    "REQUEST_TOO_LARGE": 413,
+    "BODY_TOO_SLOW": 408,
+    "DISK_FULL": 507,
+    "STATE_FULL": 507,
+}
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -59,7 +65,7 @@ def body(error: ServiceError) -> dict[str, Any]:
 
 def status(error: ServiceError) -> int:
     """The HTTP status of an error."""
-    return 413 if error.reason == "REQUEST_TOO_LARGE" else _STATUSES.get(error.code, 500)
+    return _STATUS_OF_REASON.get(error.reason) or _STATUSES.get(error.code, 500)
 
 
 def response(error: ServiceError) -> JSONResponse:
@@ -67,4 +73,6 @@ def response(error: ServiceError) -> JSONResponse:
     headers = {}
     if error.retry_after_seconds is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
+    if error.reason == "BODY_TOO_SLOW":
+        headers["connection"] = "close"  # what is still being sent is not waited for
     return JSONResponse(body(error), status(error), headers)

@@ -7,10 +7,26 @@ from typing import Any
 from starlette.requests import Request
 
 from service.errors import ServiceError, fail
+from service.limits import Limits
 
 
-async def read_object(request: Request, most_bytes: int) -> dict[str, Any]:
-    """The body as one JSON object. Raises REQUEST_TOO_LARGE, INVALID_VALUE."""
+async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
+    """The body as one JSON object. Raises REQUEST_TOO_LARGE, BODY_TOO_SLOW, INVALID_VALUE."""
+    try:
+        async with asyncio.timeout(limits.sender_seconds):
+            data = await _read(request, limits.max_http_bytes)
+    except TimeoutError:
+        raise fail(
+            "BODY_TOO_SLOW",
+            f"the body was not there after {limits.sender_seconds} seconds; send it faster, or "
+            "register the text as a corpus",
+            seconds=limits.sender_seconds,
+        ) from None
+    # Parsing a long prompt takes a while, which is no work for the event loop.
+    return await asyncio.to_thread(_parse, data)
+
+
+async def _read(request: Request, most_bytes: int) -> bytes:
     data = bytearray()
     async for piece in request.stream():
         data += piece
@@ -20,8 +36,7 @@ async def read_object(request: Request, most_bytes: int) -> dict[str, Any]:
                 f"the body is larger than {most_bytes} bytes; register the text as a corpus",
                 max_bytes=most_bytes,
             )
-    # Parsing a long prompt takes a while, which is no work for the event loop.
-    return await asyncio.to_thread(_parse, bytes(data))
+    return bytes(data)
 
 
 def _parse(data: bytes) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from service.errors import ServiceError, fail
-from service.full_disk import full_disk
+from service.file_errors import file_error
 from service.limits import Limits
 from service.rpc import wire
 from service.stopped_reader import taken
@@ -221,7 +221,7 @@ def _told(error: Exception, context: Any, request_id: str) -> ServiceError:
     is_unserved = isinstance(error, NotImplementedError)
     if is_unserved and context.code() is grpc.StatusCode.UNIMPLEMENTED:  # by the generated code
         return fail("METHOD_NOT_SERVED", "this server does not have the method; do without it")
-    return full_disk(error) or _internal(request_id)
+    return file_error(error) or _internal(request_id)
 
 
 def _internal(request_id: str) -> ServiceError:

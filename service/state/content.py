@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.plain_file import open_plain, opened_folder, read_plain
+from engine.plain_folder import files_below, force
 from service.errors import fail
 from service.state.folder_turn import turn_in
 
@@ -29,11 +31,15 @@ class TextFacts:
     is_blank: bool
 
 
-def examine(path: Path) -> TextFacts:
-    """Hash and count a file. Raises DOCUMENT_NOT_UTF8 with the offset of the first bad byte."""
+def examine(path: Path, root: Path | None = None) -> TextFacts:
+    """Hash and count a file.
+
+    Raises DOCUMENT_NOT_UTF8 with the offset of the first bad byte, and FileNotPlainError where the file
+    is a link, or lies behind one below `root`.
+    """
     digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
     byte_count, char_count, is_blank = 0, 0, True
-    with path.open("rb") as file:
+    with open_plain(path, root) as file:
         while True:
             block = file.read(_BLOCK_BYTES)
             held = len(decoder.getstate()[0])
@@ -56,10 +62,13 @@ def examine(path: Path) -> TextFacts:
 
 
 class ContentStore:
-    """`root`/documents/<first two digits>/<sha256>; files are never changed once there."""
+    """`root`/documents/<first two digits>/<sha256>; files are never changed once there.
+
+    No link is followed below the root. What meets one raises FileNotPlainError.
+    """
 
     def __init__(self, root: Path) -> None:
-        self._folder = root / "documents"
+        self.root, self._folder = root, root / "documents"
 
     def path(self, sha256: str) -> Path:
         """Where the document of that hash is, or would be. Raises ValueError for a non-hash."""
@@ -73,22 +82,26 @@ class ContentStore:
         `facts`, where the caller has examined the file already, saves a second reading.
         The file must lie in the store's file system. Raises DOCUMENT_NOT_UTF8, OSError.
         """
-        sha256 = (facts or examine(temp_path)).sha256
+        sha256 = (facts or examine(temp_path, self.root)).sha256
         target = self.path(sha256)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sync(temp_path)
-        with turn_in(self._folder):
-            # A fresh time keeps the file from a concurrent `delete_unreferenced`.
-            os.utime(temp_path)
-            os.replace(temp_path, target)
-        for folder in (target.parent, self._folder):
-            _sync(folder)
+        with (
+            opened_folder(temp_path.parent, self.root) as source,
+            opened_folder(target.parent, self.root, make=True) as folder,
+        ):
+            force(temp_path.name, source)
+            with turn_in(self._folder, self.root):
+                # A fresh time keeps the file from a concurrent `delete_unreferenced`.
+                os.utime(temp_path.name, dir_fd=source, follow_symlinks=False)
+                os.replace(temp_path.name, target.name, src_dir_fd=source, dst_dir_fd=folder)
+            os.fsync(folder)
+        with opened_folder(self._folder, self.root) as folder:
+            os.fsync(folder)
         return sha256
 
     def read_text(self, sha256: str) -> str:
         """The document's text. Raises DOCUMENT_DAMAGED when the file is gone or has changed."""
         try:
-            data = self.path(sha256).read_bytes()
+            data = read_plain(self.path(sha256), self.root)
         except FileNotFoundError:
             data = None
         if data is None or hashlib.sha256(data).hexdigest() != sha256:
@@ -106,19 +119,13 @@ class ContentStore:
         Files younger than `grace_seconds` stay: their document may not be recorded yet.
         """
         newest, deleted = time.time() - grace_seconds, 0
-        for path in self._folder.glob("??/*"):
-            if path.name in referenced:
+        for name, within in files_below(self._folder, self.root):
+            if name in referenced or not _SHA256.fullmatch(name):
                 continue
-            with turn_in(self._folder), suppress(FileNotFoundError):  # another server deleted it
-                if path.stat().st_mtime <= newest:
-                    path.unlink()
+            # Another server may delete it first.
+            with turn_in(self._folder, self.root), suppress(FileNotFoundError):
+                found = os.stat(name, dir_fd=within, follow_symlinks=False)
+                if found.st_mtime <= newest:
+                    os.unlink(name, dir_fd=within)
                     deleted += 1
         return deleted
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
+from engine.plain_file import plain_descriptor
 from service.errors import fail
 
 
@@ -35,9 +36,12 @@ class DataFolderLock:
 
 
 def lock_data_folder(folder: Path) -> DataFolderLock:
-    """Lock `folder`/lock for this process. Raises DATA_FOLDER_LOCKED when another holds it."""
+    """Lock `folder`/lock for this process.
+
+    Raises DATA_FOLDER_LOCKED when another holds it, FileNotPlainError where the lock is a link.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = plain_descriptor(folder / "lock", folder, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -5,10 +5,13 @@ The window records themselves are shared between corpora; a catalog only names t
 
 import json
 import os
-import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from engine.plain_file import opened_folder, read_plain
+from engine.plain_folder import staged
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +60,14 @@ class Catalog:
 
 
 class Catalogs:
-    """Catalogs on disk: `<folder>/<corpus>/<recipe>-<content digest>.json`."""
+    """Catalogs on disk: `<folder>/<corpus>/<recipe>-<content digest>.json`.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    No link is followed below `root`, or the folder where none is given. What meets one raises
+    FileNotPlainError.
+    """
+
+    def __init__(self, folder: Path, root: Path | None = None) -> None:
+        self.folder, self.root = folder, root or folder
 
     def path(self, corpus_id: str, recipe: str, corpus_digest: str) -> Path:
         return self.folder / corpus_id / f"{recipe}-{corpus_digest}.json"
@@ -72,48 +79,47 @@ class Catalogs:
     def put(self, corpus_id: str, catalog: Catalog) -> None:
         """Stores a catalog whole; older ones stay until `keep_only`, for questions under way."""
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Two workers may write it at once.
-        staging = path.with_suffix(f".{uuid.uuid4().hex}.staging")
-        with staging.open("w", encoding="utf-8") as file:
+        with staged(path, self.root) as staging, staging.open("w", encoding="utf-8") as file:
             json.dump(asdict(catalog), file)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(path)
 
     def keep_only(self, corpus_id: str, catalog: Catalog) -> None:
         """Drops a corpus' earlier catalogs, once its record names this one."""
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
-        written = path.stat().st_mtime
-        for other in path.parent.iterdir():
-            # One written later is another worker's, who indexed what the corpus is by now.
-            if other.stem != path.stem and _time_of(other) <= written:
-                other.unlink(missing_ok=True)
+        with opened_folder(path.parent, self.root) as folder:
+            written = _time_of(path.name, folder)
+            for other in os.listdir(folder):
+                # One written later is another worker's, who indexed what the corpus is by now.
+                if Path(other).stem != path.stem and _time_of(other, folder) <= written:
+                    with suppress(FileNotFoundError):
+                        os.unlink(other, dir_fd=folder)
 
     def get(self, corpus_id: str, recipe: str, corpus_digest: str) -> Catalog | None:
         """The catalog of a corpus' content under a recipe, or None where it was never made."""
         path = self.path(corpus_id, recipe, corpus_digest)
-        return _read(path) if path.exists() else None
+        try:
+            return _read(path, self.root)
+        except FileNotFoundError:
+            return None
 
     def all(self) -> Iterator[Catalog]:
         """Every catalog of every corpus."""
         for path in sorted(self.folder.glob("*/*.json")):
             try:
-                catalog = _read(path)
+                catalog = _read(path, self.root)
             except FileNotFoundError:  # its corpus was deleted meanwhile
                 continue
             yield catalog
 
 
-def _time_of(path: Path) -> float:
+def _time_of(name: str, folder: int) -> float:
     try:
-        return path.stat().st_mtime
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
     except FileNotFoundError:
         return float("inf")
 
 
-def _read(path: Path) -> Catalog:
-    fields = json.loads(path.read_text(encoding="utf-8"))
+def _read(path: Path, root: Path) -> Catalog:
+    fields = json.loads(read_plain(path, root))
     documents = tuple(
         CatalogDocument(
             document["id"],

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from engine.plain_file import refuse_links
 from service.errors import ServiceError, fail
 from service.state.migration import migrate
 from service.state.store import Key, Record, bounds, decode_key, encode_key
@@ -22,6 +23,7 @@ SCHEMA_VERSION = 3
 _SCHEMA = """CREATE TABLE records (tab TEXT NOT NULL, key BLOB NOT NULL, value TEXT NOT NULL,
     PRIMARY KEY (tab, key)) WITHOUT ROWID"""
 _SETTINGS = ("busy_timeout = 10000", "journal_mode = WAL", "synchronous = FULL")
+_FILES = ("", "-wal", "-shm", "-journal")
 _MOST_PARAMETERS = 500
 _NO_LIMIT = -1
 
@@ -30,8 +32,13 @@ class SqliteStore:
     """One connection shared by all threads of a process, one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file. Raises DATA_FOLDER_VERSION for a schema it does not know."""
+        """Open or create the file.
+
+        Raises DATA_FOLDER_VERSION for a schema it does not know, FileNotPlainError where the file or one
+        that SQLite keeps beside it is a link.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_links(*(path.with_name(path.name + end) for end in _FILES))
         self._lock = threading.RLock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         try:

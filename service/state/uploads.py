@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import google_crc32c
 
+from engine.plain_file import append_plain, open_plain
+from engine.plain_folder import delete_file
 from service import ids
 from service.errors import ServiceError, fail, quoted
 from service.limits import Limits
+from service.removal import remove_tree
 from service.state.content import ContentStore, TextFacts, examine
 from service.state.corpora import Corpora
 from service.state.folder_turn import turn_in
@@ -59,7 +61,7 @@ class Uploads:
         self._content = content
         self._corpora = corpora
         self._limits = limits
-        self._folder = folder
+        self._folder, self._root = folder, content.root
 
     def write(
         self,
@@ -77,13 +79,13 @@ class Uploads:
         A chunk that has arrived before is accepted again. `crc32c` is of this chunk, `sha256` (hex)
         of the whole document. A document that fails its checks is dropped and begins again at 0.
         Raises MALFORMED_ID, CORPUS_NOT_FOUND, CORPUS_TOO_LARGE, REQUEST_ID_REUSED and the
-        REQUEST_, UPLOAD_ and DOCUMENT_ reasons.
+        REQUEST_, UPLOAD_ and DOCUMENT_ reasons; FileNotPlainError where a link lies in its way.
         """
         upload = self._parse(corpus_id, request_id, document_id)
         self._check_chunk(offset, data, crc32c)
         self._corpora.require(corpus_id)  # before there is a folder for it
         part = self._part(upload)
-        with turn_in(part.parent):  # another server may be sent the same
+        with turn_in(part.parent, self._root):  # another server may be sent the same
             row = self._begin(upload)
             if row.finished:
                 return self._repeat(row, offset, data)
@@ -99,14 +101,14 @@ class Uploads:
         found = []
         for _, row in UPLOADS.each(self._store, prefix):
             part = self._part(_Upload(corpus_id, row["request_id"], row["document_id"]))
-            size = row["committed_bytes"] if row["finished"] else _size(part)
+            size = row["committed_bytes"] if row["finished"] else self._size(part)
             found.append(UploadStatus(row["document_id"], size, row["finished"]))
         return tuple(found)
 
     def forget(self, corpus_id: str) -> None:
         """Remove the partial bytes of a deleted corpus. Raises MALFORMED_ID."""
         folder = self._folder / ids.parse_id(corpus_id, "corpus_id")
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder, self._root)
 
     def _parse(self, corpus_id: str, request_id: str, document_id: str) -> _Upload:
         ids.parse_id(corpus_id, "corpus_id")
@@ -151,7 +153,7 @@ class Uploads:
         with self._store.transaction():
             self._corpora.require(upload.corpus_id)
             # Bytes without a record are those of a corpus of this name that was deleted.
-            self._part(upload).unlink(missing_ok=True)
+            delete_file(self._part(upload), self._root)
             self._put(upload, 0, False)
             return UploadStatus(upload.document_id, 0, False)
 
@@ -165,7 +167,7 @@ class Uploads:
         return done.committed_bytes
 
     def _append(self, document_id: str, part: Path, offset: int, data: bytes) -> int:
-        committed = _size(part)
+        committed = self._size(part)
         if offset > committed:
             raise fail(
                 "UPLOAD_OFFSET_GAP",
@@ -175,7 +177,7 @@ class Uploads:
             )
         end, limit = offset + len(data), self._limits.max_document_bytes
         if end > limit:
-            part.unlink(missing_ok=True)
+            delete_file(part, self._root)
             raise fail(
                 "DOCUMENT_TOO_LARGE",
                 f"data: the document has more than {limit} bytes; split it into several",
@@ -184,17 +186,17 @@ class Uploads:
             )
         # A kill during a write leaves the front of a chunk: the repeat brings the rest of it.
         known = min(committed, end) - offset
-        if known and _read(part, offset, known) != data[:known]:
+        if known and self._read(part, offset, known) != data[:known]:
             raise _reused(document_id, f"has other bytes at offset {offset}")
         if end > committed:
-            _write(part, data[known:])
+            self._write(part, data[known:])
         return max(committed, end)
 
     def _finish(self, upload: _Upload, part: Path, sha256: str) -> None:
         try:
             facts = self._check_document(part, sha256)
         except ServiceError:
-            part.unlink(missing_ok=True)
+            delete_file(part, self._root)
             raise
         with self._store.transaction():
             self._corpora.add_document(upload.corpus_id, upload.document_id, facts)
@@ -203,9 +205,9 @@ class Uploads:
             self._content.put_file(part, facts)
 
     def _check_document(self, part: Path, sha256: str) -> TextFacts:
-        if not _size(part):
+        if not self._size(part):
             raise _empty("has no bytes")
-        facts = examine(part)
+        facts = examine(part, self._root)
         if sha256 and facts.sha256 != sha256:
             raise fail(
                 "UPLOAD_DIGEST_MISMATCH",
@@ -222,25 +224,23 @@ class Uploads:
         name = hashlib.sha256(upload.document_id.encode()).hexdigest()
         return self._folder / upload.corpus_id / upload.request_id / f"{name}.part"
 
+    def _size(self, part: Path) -> int:
+        try:
+            with open_plain(part, self._root) as file:
+                return os.fstat(file.fileno()).st_size
+        except FileNotFoundError:
+            return 0
 
-def _size(part: Path) -> int:
-    try:
-        return part.stat().st_size
-    except FileNotFoundError:
-        return 0
+    def _read(self, part: Path, offset: int, count: int) -> bytes:
+        with open_plain(part, self._root) as file:
+            file.seek(offset)
+            return file.read(count)
 
-
-def _read(part: Path, offset: int, count: int) -> bytes:
-    with part.open("rb") as file:
-        file.seek(offset)
-        return file.read(count)
-
-
-def _write(part: Path, data: bytes) -> None:
-    with part.open("ab") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    def _write(self, part: Path, data: bytes) -> None:
+        with append_plain(part, self._root) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _empty(wrong: str) -> ServiceError:

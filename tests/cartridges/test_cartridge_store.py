@@ -1,6 +1,7 @@
 """A cartridge is whole or absent, and whatever does not fit is refused with its reason."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -282,11 +283,11 @@ def test_another_format_is_refused_as_such(
 def test_a_storing_that_is_killed_before_its_rename_leaves_no_cartridge(
     tmp_path: Path, model: LanguageModel, prefix: KVPrefix, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(self: Path, target: Path) -> None:
+    def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", killed)
+        patch.setattr(os, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
             store_cartridge(tmp_path / "c1", model, [BuiltPart(prefix)], "abc", {}, {})
     assert not (tmp_path / "c1").exists()

@@ -1,5 +1,6 @@
 """What the teacher says is kept exactly, and half a file is no lessons."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,11 +52,11 @@ def test_lessons_come_back_as_they_were_saved(tmp_path: Path, model: LanguageMod
 def test_a_saving_that_broke_off_is_no_lessons(
     tmp_path: Path, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Path, target: Path) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError("killed")
 
     assert load_lessons(tmp_path, model) is None
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="killed"):
         save_lessons(tmp_path, make_lessons(model, 2))
     assert load_lessons(tmp_path, model) is None

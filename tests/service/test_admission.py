@@ -120,3 +120,18 @@ def test_a_machine_that_got_slower_is_noticed() -> None:
 def test_tokens_are_those_of_question_evidence_and_answer_within_the_callers_budget() -> None:
     assert tokens_asked("x" * 300, 256, 0, 50) == 100 + 256 + 50
     assert tokens_asked("x" * 300, 256, 120, 50) == 120 + 50
+
+
+def test_work_beside_questions_takes_a_place_and_tells_nothing_of_their_pace() -> None:
+    clock = Clock()
+    admission = make(clock, queue=2)
+    learn(admission, clock, 100, 2.0)
+    before = admission.pace
+    with admission.admit_beside(300):
+        assert admission.load == Load(1, 300, 1)
+        clock.now += 500
+        with admission.admit(100):
+            assert refused(admission, 1).reason == "QUEUE_FULL"
+            clock.now += 2.0
+    assert admission.under_way == 0
+    assert admission.pace.tokens_per_second == pytest.approx(before.tokens_per_second, rel=1e-3)

@@ -110,3 +110,20 @@ def test_a_part_that_is_not_there_is_refused(
     assert out.exit_code == 1
     assert "has 2 parts" in out.stderr
     assert not (tmp_path / "adapter").exists()
+
+
+def test_a_folder_with_a_link_in_it_is_neither_shown_nor_imported(
+    cartridge: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    export = run("export", cartridge, tmp_path / "adapter", "--model", model_folder)
+    assert export.exit_code == 0
+    for path in (cartridge / "manifest.json", tmp_path / "adapter" / "adapter_model.safetensors"):
+        path.rename(tmp_path / path.name)
+        path.symlink_to(tmp_path / path.name)
+    shown = run("inspect", cartridge)
+    taken = run("import", tmp_path / "adapter", tmp_path / "c-2", "--model", model_folder)
+    for told in (shown, taken):
+        assert told.exit_code == 1
+        assert "is a link" in told.stderr
+        assert "FILE_NOT_PLAIN" in told.stderr
+    assert not (tmp_path / "c-2").exists()

@@ -54,6 +54,6 @@ def test_the_files_of_an_earlier_release_lie_in_the_folder_itself(store: Store) 
 def test_a_claim_clears_what_earlier_ones_left_and_nothing_else(store: Store) -> None:
     for place in ("job1.5", ".job1.5.staging-3", "job2.7", "job2.8", ".job2.8.staging-3"):
         store(place)
-    clear_older(store.folder / "job2.7")
+    clear_older(store.folder / "job2.7", store.folder)
     left = sorted(path.name for path in store.folder.iterdir())
     assert left == [".job2.8.staging-3", "job2.7", "job2.8"]

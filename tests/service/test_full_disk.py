@@ -106,7 +106,7 @@ def test_indexing_and_training_on_a_full_disk_are_told_and_end_well_when_there_i
         resize_cartridges(16 * KIB * KIB)
         server.succeed(training)
         assert server.cartridge("books").state == cartridge_pb2.Cartridge.STATE_READY
-        assert server.leftovers() == []
+        until(lambda: not server.leftovers(), "the worker to clear up")
         server.process.terminate()
         server.process.wait(60)
 
