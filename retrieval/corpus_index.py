@@ -92,7 +92,7 @@ class CorpusIndex:
 
     @cached_property
     def dense(self) -> DenseIndex:
-        """The vectors of the sentences; searched exactly, unless an inverted file came with the index."""
+        """The vectors of the sentences, searched exactly unless an inverted file came with them."""
         return DenseIndex.exact(self.vectors) if self._dense is None else self._dense
 
     @cached_property

@@ -1,7 +1,7 @@
 """Vectors searched by inner product: exactly while they are few, above by an inverted file.
 
 An inverted file (IVF; Sivic & Zisserman 2003, FAISS' `IVF{K},Flat`) looks only into the lists whose
-centres lie nearest. Its rows have their own numbers and none is ever removed: an `IDMap` over one returns
+centres lie nearest. Its rows keep their own numbers and none is ever removed: an `IDMap` over one gives
 wrong numbers after a removal (faiss issue 4535).
 """
 
