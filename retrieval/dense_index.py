@@ -75,8 +75,8 @@ class DenseIndex:
         order = np.random.default_rng(settings.seed).permutation(len(vectors))
         held, rest = order[:_HELD], order[_HELD:]
         lists = min(int(4 * len(vectors) ** 0.5), len(rest) // _FEWEST)
-        name = f"IVF{lists},Flat"
-        index = faiss.index_factory(vectors.shape[1], name, faiss.METRIC_INNER_PRODUCT)
+        name, metric = f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT
+        index: Any = faiss.index_factory(vectors.shape[1], name, metric)
         index.cp.seed = settings.seed
         index.train(vectors[np.sort(rest[: _SAMPLE * lists])])
         index.add(vectors)
@@ -138,7 +138,7 @@ class DenseIndex:
         index = self._index if most > _MOST_ON_GPU else self._nearest
         scores, rows = index.search(vector[None], most)
         if self.lists and rows[0, -1] < 0:  # the lists looked into hold fewer
-            all_lists = faiss.SearchParametersIVF(nprobe=self.lists)
+            all_lists = faiss.SearchParametersIVF(nprobe=self.lists)  # type: ignore[call-arg]
             scores, rows = self._index.search(vector[None], most, params=all_lists)
         return rows[0], scores[0]
 

@@ -2,6 +2,8 @@
 
 import shutil
 
+import structlog
+
 from retrieval.window_index import delete_torn_windows, delete_unreferenced_windows
 from service.config import Layout
 from service.state.cartridge_shelf import CartridgeRecord
@@ -9,6 +11,8 @@ from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import DeletedCorpus
 from service.state.index_catalog import Catalogs
+
+_log = structlog.stdlib.get_logger("longmemory.index")
 
 
 class StoredArtifacts:
@@ -29,10 +33,16 @@ class StoredArtifacts:
         self.sweep()
 
     def sweep(self) -> None:
-        """Removes windows and texts that nobody names and that are not just being made."""
-        catalogs = list(Catalogs(self._layout.catalogs).all())
-        windows = {digest for catalog in catalogs for digest in catalog.windows}
-        delete_unreferenced_windows(self._layout.windows, windows)
+        """Removes windows and texts that nobody names and that are not just being made. While a catalog
+        is damaged no window goes: the model would have to read its own again.
+        """
+        catalogs, damaged = Catalogs(self._layout.catalogs).all()
+        if damaged:
+            names = ", ".join(f"{path.parent.name}/{path.name}" for path in damaged)
+            _log.warning("no window is removed beside a damaged catalog", catalogs=names)
+        else:
+            windows = {digest for catalog in catalogs for digest in catalog.windows}
+            delete_unreferenced_windows(self._layout.windows, windows)
         texts = {document.sha256 for catalog in catalogs for document in catalog.documents}
         self._content.delete_unreferenced(texts | self._corpora.referenced_digests())
 

@@ -3,12 +3,23 @@
 The window records themselves are shared between corpora; a catalog only names them.
 """
 
+import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import structlog
+
+_log = structlog.stdlib.get_logger("longmemory.index")
+
+
+class CatalogDamagedError(Exception):
+    """A catalog's file is not as it was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,19 @@ class CatalogDigest:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogDense:
+    """How vectors are searched: by an inverted file of so many lists and rows, or exactly where there
+    are no lists. `recall` is the share of the ten nearest that was found when it was built.
+    """
+
+    lists: int = 0
+    probes: int = 0  # lists looked into
+    recall: float = 1.0
+    rows: int = 0
+    sha256: str = ""  # of the inverted file
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """One index: the corpus content it covers and how it was made."""
 
@@ -49,15 +73,23 @@ class Catalog:
     documents: tuple[CatalogDocument, ...]
     digests: tuple[CatalogDigest, ...] = ()
     words_sha256: str = ""  # of the file of its words
+    dense: CatalogDense | None = None  # None: made before this was told
 
     @property
     def windows(self) -> tuple[str, ...]:
         """The digests of all windows, in the order of the documents."""
         return tuple(window.digest for each in self.documents for window in each.windows)
 
+    @property
+    def texts(self) -> set[tuple[str, str]]:
+        """Ids of the documents with the hashes of their texts."""
+        return {(document.id, document.sha256) for document in self.documents}
+
 
 class Catalogs:
-    """Catalogs on disk: `<folder>/<corpus>/<recipe>-<content digest>.json`."""
+    """Catalogs on disk: `<folder>/<corpus>/<recipe>-<content digest>.json`, with their words and vectors
+    beside them. One with its files is a generation: nothing of it changes once it is written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -69,40 +101,92 @@ class Catalogs:
         """Where the words of an index are kept."""
         return self.path(corpus_id, recipe, corpus_digest).with_suffix(".safetensors")
 
+    def vectors(self, corpus_id: str, recipe: str, corpus_digest: str) -> Path:
+        """Where the inverted file of an index is kept, if it has one."""
+        return self.path(corpus_id, recipe, corpus_digest).with_suffix(".faiss")
+
     def put(self, corpus_id: str, catalog: Catalog) -> None:
         """Stores a catalog whole; older ones stay until `keep_only`, for questions under way."""
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Two workers may write it at once.
         staging = path.with_suffix(f".{uuid.uuid4().hex}.staging")
+        fields = asdict(catalog)
         with staging.open("w", encoding="utf-8") as file:
-            json.dump(asdict(catalog), file)
+            json.dump(fields | {"sha256": _digest(fields)}, file)
             file.flush()
             os.fsync(file.fileno())
         staging.replace(path)
 
     def keep_only(self, corpus_id: str, catalog: Catalog) -> None:
-        """Drops a corpus' earlier catalogs, once its record names this one."""
+        """Drops a corpus' earlier catalogs, once its record names this one. The last of them whose texts
+        all are in this one stays, to stand in should this one be damaged: never one of texts that were
+        removed since.
+        """
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
         written = path.stat().st_mtime
-        for other in path.parent.iterdir():
-            # One written later is another worker's, who indexed what the corpus is by now.
-            if other.stem != path.stem and _time_of(other) <= written:
+        # One written later is another worker's, who indexed what the corpus is by now.
+        earlier = [
+            p for p in path.parent.iterdir() if p.stem != path.stem and _time_of(p) <= written
+        ]
+        stays = next(
+            (
+                other.stem
+                for other, its in _newest(earlier, catalog.recipe)
+                if its.texts <= catalog.texts
+            ),
+            "",
+        )
+        for other in earlier:
+            if other.stem != stays:
                 other.unlink(missing_ok=True)
 
     def get(self, corpus_id: str, recipe: str, corpus_digest: str) -> Catalog | None:
-        """The catalog of a corpus' content under a recipe, or None where it was never made."""
+        """The catalog of a corpus' content under a recipe, or None where it was never made. Where it is
+        damaged, the newest other one that is whole, or None.
+        """
         path = self.path(corpus_id, recipe, corpus_digest)
-        return _read(path) if path.exists() else None
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            return None
+        except CatalogDamagedError as error:
+            others = [other for other in path.parent.iterdir() if other != path]
+            _, stand_in = next(_newest(others, recipe), (None, None))
+            _log.warning(
+                "the catalog of an index is damaged; index the corpus again",
+                corpus=corpus_id,
+                reason=str(error),
+                serves="an earlier index" if stand_in else "nothing",
+            )
+            return stand_in
 
-    def all(self) -> Iterator[Catalog]:
-        """Every catalog of every corpus."""
+    def written(self, corpus_id: str, recipe: str, corpus_digest: str) -> int:
+        """When a catalog was written, in nanoseconds; 0 where there is none."""
+        try:
+            return self.path(corpus_id, recipe, corpus_digest).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    def all(self) -> tuple[list[Catalog], list[Path]]:
+        """Every catalog of every corpus, and the files that are damaged ones."""
+        whole, damaged = [], []
         for path in sorted(self.folder.glob("*/*.json")):
             try:
-                catalog = _read(path)
+                whole.append(_read(path))
             except FileNotFoundError:  # its corpus was deleted meanwhile
                 continue
-            yield catalog
+            except CatalogDamagedError:
+                damaged.append(path)
+        return whole, damaged
+
+
+def _newest(paths: Iterable[Path], recipe: str) -> Iterator[tuple[Path, Catalog]]:
+    """Those of them that are whole catalogs under a recipe, newest first."""
+    for path in sorted(paths, key=_time_of, reverse=True):
+        if path.suffix == ".json" and path.name.startswith(f"{recipe}-"):
+            with suppress(FileNotFoundError, CatalogDamagedError):
+                yield path, _read(path)
 
 
 def _time_of(path: Path) -> float:
@@ -112,8 +196,23 @@ def _time_of(path: Path) -> float:
         return float("inf")
 
 
+def _digest(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
+
+
 def _read(path: Path) -> Catalog:
-    fields = json.loads(path.read_text(encoding="utf-8"))
+    """Raises CatalogDamagedError."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        told = fields.pop("sha256", None)  # of older releases: none
+        if told not in (None, _digest(fields)):
+            raise CatalogDamagedError(f"{path.name} does not match its digest")
+        return _catalog(fields)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CatalogDamagedError(f"{path.name} is no catalog") from error
+
+
+def _catalog(fields: dict[str, Any]) -> Catalog:
     documents = tuple(
         CatalogDocument(
             document["id"],
@@ -126,4 +225,6 @@ def _read(path: Path) -> Catalog:
         CatalogDigest(one["budget"], tuple(one["sentences"]), tuple(one["speaks_for"]))
         for one in fields.pop("digests", ())
     )
-    return Catalog(documents=documents, digests=digests, **fields)
+    told = fields.pop("dense", None)
+    dense = CatalogDense(**told) if told else None
+    return Catalog(documents=documents, digests=digests, dense=dense, **fields)
