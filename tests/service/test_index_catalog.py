@@ -1,5 +1,5 @@
-"""Catalogs of several workers stand side by side until a record names one of them; one that is damaged
-is told from a whole one, and the one before stands in for it."""
+"""Catalogs of several workers stand side by side until a record names one of them, and the one before it
+stands in for one that is damaged."""
 
 import json
 import os
@@ -120,8 +120,9 @@ def test_the_one_before_stands_in_for_a_damaged_catalog(shelf: Shelf) -> None:
         with capture_logs() as logs:
             assert shelf.get("books", "recipe", "c" * 64) == catalog_of("b", x="1", y="2")
         (line,) = logs
-        assert line["log_level"] == "warning" and "index the corpus again" in line["event"]
-        assert path.name in line["reason"] and line["corpus"] == "books"
+        assert (line["log_level"], line["corpus"]) == ("warning", "books")
+        assert "index the corpus again" in line["event"]
+        assert path.name in line["reason"]
         assert shelf.all() == ([catalog_of("a", x="1"), catalog_of("b", x="1", y="2")], [path])
 
 
