@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.dense_index import DenseIndex
 from retrieval.digest import Digest, make_digest
 from retrieval.lexical import LexicalIndex, places_of
 from retrieval.lines import Line
@@ -56,6 +56,7 @@ class CorpusIndex:
         placements: Iterable[Placement],
         digests: Iterable[Digest] = (),
         lexical: LexicalIndex | None = None,
+        dense: DenseIndex | None = None,
     ) -> None:
         self.documents = tuple(documents)
         placed = list(placements)
@@ -70,12 +71,8 @@ class CorpusIndex:
         self.sentences_of_windows = _ranges([len(p.record.spans) for p in placed])
         self.keys = [p.record.keys for p in placed]  # one a window, mapped from its file
         self.vectors: NDArray[np.float32] = _join([p.record.vectors for p in placed], 1)
-        self._lexical = lexical
+        self._lexical, self._dense = lexical, dense
         self._digests = {digest.budget: digest for digest in digests}
-        faiss.omp_set_num_threads(1)  # one search is faster on one thread than on contended ones
-        self._dense = faiss.IndexFlatIP(max(1, self.vectors.shape[-1]))
-        if len(self.vectors):
-            self._dense.add(self.vectors)
 
     def __len__(self) -> int:
         return len(self.spans)
@@ -92,6 +89,11 @@ class CorpusIndex:
         if self._lexical is not None:
             return self._lexical
         return LexicalIndex.build([self.text(i) for i in range(len(self))], self.document_of)
+
+    @cached_property
+    def dense(self) -> DenseIndex:
+        """The vectors of the sentences, searched exactly unless an inverted file came with them."""
+        return DenseIndex.exact(self.vectors) if self._dense is None else self._dense
 
     @cached_property
     def places(self) -> NDArray[np.int32]:
@@ -142,11 +144,7 @@ class CorpusIndex:
         self, vector: NDArray[np.float32], most: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Sentence numbers and cosines of the `most` nearest sentences, best first."""
-        most = min(most, len(self))
-        if most == 0:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        scores, numbers = self._dense.search(vector[None], most)
-        return numbers[0], scores[0]
+        return self.dense.search(vector, most)
 
 
 def _ranges(counts: Sequence[int]) -> list[range]:

@@ -47,6 +47,7 @@ from service.state.outcomes_log import OutcomesLog
 from service.state.remembering_store import RememberingStore
 from service.state.requests import Requests
 from service.state.uploads import Uploads
+from service.stored_indexes import StoredIndexes
 from service.supervisor import WorkerSupervisor
 from service.telemetry.gauges import Build, Sources
 from service.telemetry.logs import configure_logs
@@ -96,10 +97,8 @@ class Service:
         recipe = WindowReader(model, embedder, heads).recipe
         windows = WindowShelf(layout.windows, recipe, layout.data)
         reopen_unindexed(corpora, Catalogs(layout.catalogs, layout.data), recipe.digest)
-        library = Library(
-            layout, content, windows, recipe.digest, model, config.resident_corpora,
-            config.resident_cartridge_bytes,
-        )  # fmt: skip
+        most = config.resident_corpora, config.resident_cartridge_bytes
+        library = Library(layout, content, windows, recipe.digest, model, *most)
         readers = Readers(model, heads, embedder, recipe.size)
         routes = Routes(model, embedder, readers, config.reading, config.crag)
         cores = CoreShare(layout.cores, "server", "worker", config.threads, config.data)
@@ -159,6 +158,7 @@ class Service:
             residents=Residents(library, self._thread, config.resident_cartridge_bytes),
             staleness=Staleness(layout, corpora, recipe.digest),
             info=info,
+            indexes=StoredIndexes(layout, recipe.digest),
             observer=self.metrics,
             tracing=self._tracing,
             is_alive=lambda: self._thread.is_alive,

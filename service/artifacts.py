@@ -1,5 +1,7 @@
 """Files built from corpora, and their removal once no record needs them."""
 
+import structlog
+
 from retrieval.window_index import delete_torn_windows, delete_unreferenced_windows
 from service.config import Layout
 from service.removal import links_told, remove_tree
@@ -8,6 +10,8 @@ from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import DeletedCorpus
 from service.state.index_catalog import Catalogs
+
+_log = structlog.stdlib.get_logger("longmemory.index")
 
 
 class StoredArtifacts:
@@ -30,15 +34,20 @@ class StoredArtifacts:
 
     def sweep(self) -> None:
         """Removes windows and texts that nobody names and that are not just being made; nothing where a
-        link lies in the way, for what a catalog behind it names is not known.
+        link lies in the way, for what a catalog behind it names is not known. While a catalog is damaged
+        no window goes: the model would have to read its own again.
         """
         with links_told():
             self._sweep()
 
     def _sweep(self) -> None:
-        catalogs = list(Catalogs(self._layout.catalogs, self._layout.data).all())
-        windows = {digest for catalog in catalogs for digest in catalog.windows}
-        delete_unreferenced_windows(self._layout.windows, windows, root=self._layout.data)
+        catalogs, damaged = Catalogs(self._layout.catalogs, self._layout.data).all()
+        if damaged:
+            names = ", ".join(f"{path.parent.name}/{path.name}" for path in damaged)
+            _log.warning("no window is removed beside a damaged catalog", catalogs=names)
+        else:
+            windows = {digest for catalog in catalogs for digest in catalog.windows}
+            delete_unreferenced_windows(self._layout.windows, windows, root=self._layout.data)
         texts = {document.sha256 for catalog in catalogs for document in catalog.documents}
         self._content.delete_unreferenced(texts | self._corpora.referenced_digests())
 

@@ -51,7 +51,7 @@ class FactFinder:
             kind=kind_of(question.text),
             is_nameless=names_nothing(question.text),
             survey=found,
-            is_fresh=corpus.indexed_digest == corpus.content_digest,
+            is_fresh=resident.catalog.corpus_digest == corpus.content_digest,
             cartridge=self._cartridge(question, corpus, resident, window),
             sentences=len(resident.index),
             evidence=budget.evidence,

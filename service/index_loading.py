@@ -1,4 +1,4 @@
-"""A catalog to the index that it names."""
+"""A catalog to the index that it names, and the files that stand beside it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,22 +7,29 @@ from pathlib import Path
 import structlog
 
 from cartridges.store import digest_of
+from engine.plain_file import plain_path
 from engine.plain_folder import staged
 from retrieval.corpus_index import CorpusIndex, Document, Placement
+from retrieval.dense_index import DenseIndex, DenseIndexError, DenseSettings
 from retrieval.digest import BUDGET, Digest
 from retrieval.lexical import LexicalIndex, LexicalIndexError
 from retrieval.window_index import WindowShelf
 from service.state.content import ContentStore
-from service.state.index_catalog import Catalog, CatalogDigest
+from service.state.index_catalog import Catalog, CatalogDense, CatalogDigest
 
 _log = structlog.stdlib.get_logger("longmemory.index")
 
 
 def load_index(
-    catalog: Catalog, content: ContentStore, windows: WindowShelf, words: Path | None = None
+    catalog: Catalog,
+    content: ContentStore,
+    windows: WindowShelf,
+    words: Path | None = None,
+    vectors: Path | None = None,
 ) -> CorpusIndex:
     """The index in memory; keys stay mapped from their files. Where the file of its words is damaged
-    they are counted again, when they are first searched.
+    they are counted again, when they are first searched; where that of its vectors is, they are
+    searched exactly.
 
     Raises ServiceError DOCUMENT_DAMAGED, and FileNotPlainError where a file is a link.
     """
@@ -33,7 +40,10 @@ def load_index(
         for window in document.windows
     ]
     digests = (Digest(one.budget, one.sentences, one.speaks_for) for one in catalog.digests)
-    return CorpusIndex(documents, placements, digests, _words(catalog, words, content.root))
+    root = content.root
+    return CorpusIndex(
+        documents, placements, digests, _words(catalog, words, root), _dense(catalog, vectors, root)
+    )
 
 
 def with_words(catalog: Catalog, index: CorpusIndex, path: Path, root: Path) -> Catalog:
@@ -46,6 +56,21 @@ def with_words(catalog: Catalog, index: CorpusIndex, path: Path, root: Path) -> 
     return replace(catalog, words_sha256=digest_of(path, root))
 
 
+def with_dense(
+    catalog: Catalog, index: CorpusIndex, path: Path, root: Path, settings: DenseSettings
+) -> Catalog:
+    """The catalog that tells how the index's vectors are searched, with the inverted file that is
+    written to `path` where they are many. Raises as `with_words`.
+    """
+    built, sha256 = DenseIndex.build(index.vectors, settings), ""
+    if built.lists:
+        with staged(path, root) as staging:
+            built.save(staging)
+        sha256 = digest_of(path, root)
+    told = CatalogDense(built.lists, built.probes, built.recall, len(built), sha256)
+    return replace(catalog, dense=told)
+
+
 def _words(catalog: Catalog, path: Path | None, root: Path) -> LexicalIndex | None:
     if path is None or not catalog.words_sha256:
         return None
@@ -55,6 +80,27 @@ def _words(catalog: Catalog, path: Path | None, root: Path) -> LexicalIndex | No
         return LexicalIndex.load(path, catalog.sentence_count, root)
     except (OSError, LexicalIndexError) as error:
         _log.warning("the words of a corpus are counted anew; index it again", reason=str(error))
+        return None
+
+
+def _dense(catalog: Catalog, path: Path | None, root: Path) -> DenseIndex | None:
+    told = catalog.dense
+    if path is None or told is None or not told.lists:
+        return None
+    try:
+        if told.rows != catalog.sentence_count:
+            raise DenseIndexError(
+                f"{path.name} is of {told.rows} rows, the corpus of another count"
+            )
+        if digest_of(path, root) != told.sha256:
+            raise DenseIndexError(f"{path.name} does not match its digest")
+        with plain_path(path, root) as opened:
+            return DenseIndex.load(opened, told.rows, told.recall)
+    except (OSError, DenseIndexError) as error:
+        _log.warning(
+            "the vectors of a corpus are searched exactly, which is slower; index it again",
+            reason=str(error),
+        )
         return None
 
 

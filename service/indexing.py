@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from engine.heap import give_back
 from engine.prompts import Prompter
+from retrieval.dense_index import DenseSettings
 from retrieval.window_index import WindowReader, WindowShelf
 from retrieval.windows import Window, cut_windows
-from service.index_loading import load_index, with_digest, with_words
+from service.index_loading import load_index, with_dense, with_digest, with_words
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import Document
@@ -38,7 +39,9 @@ class Indexer:
         catalogs: Catalogs,
         corpora: Corpora,
         content: ContentStore,
+        dense: DenseSettings | None = None,
     ) -> None:
+        self._dense = dense or DenseSettings()
         self._reader, self._shelf, self._catalogs = reader, shelf, catalogs
         self._corpora, self._content = corpora, content
         prompter = Prompter(reader.model)
@@ -67,8 +70,10 @@ class Indexer:
         catalog = Catalog(digest, recipe, tokens, sentences, tuple(entries))
         index = load_index(catalog, self._content, self._shelf)
         catalog = with_digest(catalog, index, self._count)
-        words = self._catalogs.words(corpus_id, recipe, digest)
-        catalog = with_words(catalog, index, words, self._catalogs.root)
+        place, root = (corpus_id, recipe, digest), self._catalogs.root
+        catalog = with_words(catalog, index, self._catalogs.words(*place), root)
+        vectors = self._catalogs.vectors(*place)
+        catalog = with_dense(catalog, index, vectors, root, self._dense)
         self._catalogs.put(corpus_id, catalog)
         yield catalog
 

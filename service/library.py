@@ -1,6 +1,5 @@
 """Corpora and cartridges held in memory, loaded when asked for, the least used dropped first."""
 
-import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from cartridges.manifest import CartridgeError, Manifest
 from cartridges.store import Cartridge, load_cartridge, read_manifest
+from engine.errors import FileNotPlainError
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from retrieval.corpus_index import CorpusIndex
@@ -32,6 +32,7 @@ class ResidentCorpus:
     catalog: Catalog
     context_tokens: int
     tokens_a_line: int = 0  # of a context, beside the sentence itself
+    written: int = 0  # when the catalog that was asked for was written
 
     def sentences(self, numbers: range | None = None) -> Sequence[str]:
         """Sentences in order, all of them where no numbers are given."""
@@ -88,12 +89,20 @@ _Key = tuple[str, str, str, int]  # corpus, cartridge, digest of its tensors, pa
 
 
 def reopen_unindexed(corpora: Corpora, catalogs: Catalogs, recipe: str) -> None:
-    """Takes back what another model's index promised, so that indexing the corpora anew can start."""
+    """Takes back what another model's index promised, or one that is damaged and that no earlier one
+    stands in for, so that indexing the corpora anew can start.
+    """
     for corpus in all_pages(lambda token: corpora.list(1000, token)):
         digest = corpus.indexed_digest
-        # One that is a link stays, so that a question tells of it.
-        if digest and not os.path.lexists(catalogs.path(corpus.id, recipe, digest)):
+        if digest and not _serves(catalogs, corpus.id, recipe, digest):
             corpora.mark_unindexed(corpus.id, digest)
+
+
+def _serves(catalogs: Catalogs, corpus_id: str, recipe: str, digest: str) -> bool:
+    try:
+        return catalogs.get(corpus_id, recipe, digest) is not None
+    except FileNotPlainError:  # stays, so that a question tells of it
+        return True
 
 
 class Library:
@@ -119,14 +128,17 @@ class Library:
         self._hits = self._loads = 0
 
     def corpus(self, corpus: Corpus) -> ResidentCorpus:
-        """The index of a corpus as last indexed.
+        """The index of a corpus as last indexed, or the earlier one that stands in for a damaged one;
+        loaded again where the same content was indexed again.
 
         Raises:
             ServiceError: CORPUS_NOT_READY where there is none under the served model.
         """
         digest = corpus.indexed_digest or ""
         key = (corpus.id, digest)
-        if key not in self._corpora:
+        written = self._catalogs.written(corpus.id, self._recipe, digest) if digest else 0
+        held = self._corpora.get(key)
+        if held is None or written not in (0, held.written):
             catalog = self._catalogs.get(corpus.id, self._recipe, digest) if digest else None
             if catalog is None:
                 raise fail(
@@ -135,7 +147,7 @@ class Library:
                     "for its job (`longmemory jobs ls`)",
                     field="corpus",
                 )
-            self._corpora[key] = self._load(corpus.id, catalog)
+            self._corpora[key] = self._load(corpus.id, catalog, written)
             while len(self._corpora) > self._most_corpora:
                 self._corpora.popitem(last=False)
         self._corpora.move_to_end(key)
@@ -217,10 +229,11 @@ class Library:
             _, dropped = self._cartridges.popitem(last=False)
             used -= dropped.num_bytes
 
-    def _load(self, corpus_id: str, catalog: Catalog) -> ResidentCorpus:
-        words = self._catalogs.words(corpus_id, catalog.recipe, catalog.corpus_digest)
-        index = load_index(catalog, self._content, self._windows, words)
+    def _load(self, corpus_id: str, catalog: Catalog, written: int) -> ResidentCorpus:
+        place = (corpus_id, catalog.recipe, catalog.corpus_digest)
+        words, vectors = self._catalogs.words(*place), self._catalogs.vectors(*place)
+        index = load_index(catalog, self._content, self._windows, words, vectors)
         # A line of the context has a dash and a line break beside its sentence.
         per_line = len(Prompter(self._model).line_ids(""))
         tokens = index.num_tokens + per_line * len(index) + 64
-        return ResidentCorpus(index, catalog, tokens, per_line)
+        return ResidentCorpus(index, catalog, tokens, per_line, written)

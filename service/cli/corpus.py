@@ -22,7 +22,7 @@ from service.cli.output import (
     size,
 )
 from service.client.progress import job_state, progress_bar
-from service.client.types import Corpus, JobSnapshot, UploadReport
+from service.client.types import Corpus, DenseSearch, JobSnapshot, UploadReport
 
 if TYPE_CHECKING:
     from service.client.connection import Client
@@ -104,6 +104,7 @@ def show(name: Name, server: ServerOption = DEFAULT_SERVER, as_json: JsonOption 
             ("sentences", count(corpus.sentences)),
             ("tokens", count(corpus.tokens)),
             ("indexed", "yes" if corpus.is_indexed else "no"),
+            ("vectors", _search_told(corpus.dense)),
         ],
     )
     typer.echo()
@@ -130,6 +131,15 @@ def rm(
         print_json({"removed": corpus.name})
     else:
         note(f"removed {corpus.id}")
+
+
+def _search_told(dense: DenseSearch | None) -> str:
+    if dense is None:
+        return "not known"
+    if not dense.lists:
+        return "searched exactly"
+    lists = f"{count(dense.probes)} of {count(dense.lists)} lists looked into"
+    return f"{lists}, recall@10 {dense.recall:.3f}"
 
 
 def _upload(client: Client, name: str, sources: SourceFiles, as_json: bool) -> UploadReport:

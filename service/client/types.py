@@ -63,6 +63,15 @@ class ErrorReport:
 
 
 @dataclass(frozen=True, slots=True)
+class DenseSearch:
+    """How vectors are searched: `lists` 0 exactly; `recall` is that of the ten nearest."""
+
+    lists: int
+    probes: int
+    recall: float
+
+
+@dataclass(frozen=True, slots=True)
 class Corpus:
     """A corpus; `state` is open, indexing, ready or failed."""
 
@@ -80,6 +89,7 @@ class Corpus:
     indexed_digest: str
     etag: str
     create_time: float
+    dense: DenseSearch | None = None  # told by `Client.get_corpus` alone
 
     @property
     def is_indexed(self) -> bool:

@@ -14,6 +14,8 @@ from service.client.failures import error_report
 
 def corpus(message: corpus_pb2.Corpus) -> types.Corpus:
     """A corpus."""
+    found = message.dense_search
+    dense = types.DenseSearch(found.lists, found.probes, found.recall)
     return types.Corpus(
         name=message.name,
         id=message.name.rpartition("/")[2],
@@ -29,6 +31,7 @@ def corpus(message: corpus_pb2.Corpus) -> types.Corpus:
         indexed_digest=message.indexed_digest,
         etag=message.etag,
         create_time=_seconds(message.create_time),
+        dense=dense if message.HasField("dense_search") else None,
     )
 
 

@@ -13,7 +13,8 @@ from service.routes import PreparedContext
 from service.rpc.info_service import ServerInfo
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf
 from service.state.corpora import Corpora
-from service.state.corpus import DeletedCorpus
+from service.state.corpus import Corpus, DeletedCorpus
+from service.state.index_catalog import CatalogDense
 from service.state.jobs import Jobs
 from service.state.outcomes_log import OutcomesLog
 from service.state.requests import Requests
@@ -85,6 +86,18 @@ class ResidentCartridges(Protocol):
         ...
 
 
+class Indexes(Protocol):
+    """The files of the corpora's indexes. Called from threads."""
+
+    def dense(self, corpus: Corpus) -> CatalogDense | None:
+        """How its vectors are searched, as far as that is known."""
+        ...
+
+    def is_whole(self, corpus: Corpus) -> bool:
+        """Whether every file of its index is as it was written."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """Everything behind the servicers."""
@@ -104,6 +117,7 @@ class Backend:
     residents: ResidentCartridges
     staleness: Callable[[CartridgeRecord], float]  # share of its corpus that it does not know
     info: ServerInfo
+    indexes: Indexes
     observer: Observer = field(default_factory=Nobody)
     tracing: Tracing = field(default_factory=NoTracing)
     is_alive: Callable[[], bool] = lambda: True  # whether questions can still be answered

@@ -99,7 +99,7 @@ class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
     async def IndexCorpus(
         self, request: corpus_pb2.IndexCorpusRequest, context: Any
     ) -> operations_pb2.Operation:
-        """Start to index; an operation that is done at once where the index is up to date."""
+        """Start to index; an operation that is done at once where the index is up to date and whole."""
         corpus_id = ids.parse_corpus_name(request.name)
         stored = await asyncio.to_thread(
             self._backend.requests.once,
@@ -115,7 +115,12 @@ class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
     ) -> corpus_pb2.Corpus:
         """One corpus."""
         corpus_id = ids.parse_corpus_name(request.name)
-        return wire.corpus(await asyncio.to_thread(self._backend.corpora.get, corpus_id))
+
+        def look() -> corpus_pb2.Corpus:
+            corpus = self._backend.corpora.get(corpus_id)
+            return wire.corpus(corpus)
+
+        return await asyncio.to_thread(look)
 
     async def ListCorpora(
         self, request: corpus_pb2.ListCorporaRequest, context: Any
@@ -153,7 +158,8 @@ class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
 
     def _index(self, corpus_id: str) -> operations_pb2.Operation:
         corpus, jobs = self._backend.corpora.get(corpus_id), self._backend.jobs
-        if corpus.state is CorpusState.READY and corpus.document_count:
+        is_current = corpus.state is CorpusState.READY and corpus.document_count
+        if is_current and self._backend.indexes.is_whole(corpus):
             return self._indexed(corpus)
         # Not when it is INDEXING already: a worker that is just done must not be overwritten.
         if corpus.state is not CorpusState.INDEXING or not corpus.document_count:

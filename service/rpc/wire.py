@@ -20,6 +20,7 @@ from service.errors import ErrorRecord, ServiceError
 from service.library import Loaded
 from service.state.cartridge_shelf import CartridgeRecord
 from service.state.corpus import Corpus, Document
+from service.state.index_catalog import CatalogDense
 from service.state.job import Job, JobKind, JobState
 from service.state.uploads import UploadStatus
 
@@ -48,8 +49,8 @@ def status(error: ErrorRecord | ServiceError) -> status_pb2.Status:
     return made
 
 
-def corpus(record: Corpus) -> corpus_pb2.Corpus:
-    """A corpus as it is sent."""
+def corpus(record: Corpus, dense: CatalogDense | None = None) -> corpus_pb2.Corpus:
+    """A corpus as it is sent, and how its vectors are searched where that was looked up."""
     return corpus_pb2.Corpus(
         name=ids.corpus_name(record.id),
         display_name=record.display_name,
@@ -64,7 +65,12 @@ def corpus(record: Corpus) -> corpus_pb2.Corpus:
         indexed_digest=record.indexed_digest or "",
         etag=record.etag,
         create_time=_timestamp(record.create_time),
+        dense_search=_dense_search(dense) if dense else None,
     )
+
+
+def _dense_search(dense: CatalogDense) -> corpus_pb2.DenseSearch:
+    return corpus_pb2.DenseSearch(lists=dense.lists, probes=dense.probes, recall=dense.recall)
 
 
 def document(record: Document) -> corpus_pb2.Document:

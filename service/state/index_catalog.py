@@ -3,15 +3,25 @@
 The window records themselves are shared between corpora; a catalog only names them.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import structlog
 
 from engine.plain_file import opened_folder, read_plain
 from engine.plain_folder import staged
+
+_log = structlog.stdlib.get_logger("longmemory.index")
+
+
+class CatalogDamagedError(Exception):
+    """A catalog's file is not as it was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,19 @@ class CatalogDigest:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogDense:
+    """How vectors are searched: by an inverted file of so many lists and rows, or exactly where there
+    are no lists. `recall` is the share of the ten nearest that was found when it was built.
+    """
+
+    lists: int = 0
+    probes: int = 0  # lists looked into
+    recall: float = 1.0
+    rows: int = 0
+    sha256: str = ""  # of the inverted file
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """One index: the corpus content it covers and how it was made."""
 
@@ -52,15 +75,22 @@ class Catalog:
     documents: tuple[CatalogDocument, ...]
     digests: tuple[CatalogDigest, ...] = ()
     words_sha256: str = ""  # of the file of its words
+    dense: CatalogDense | None = None  # None: made before this was told
 
     @property
     def windows(self) -> tuple[str, ...]:
         """The digests of all windows, in the order of the documents."""
         return tuple(window.digest for each in self.documents for window in each.windows)
 
+    @property
+    def texts(self) -> set[tuple[str, str]]:
+        """Ids of the documents with the hashes of their texts."""
+        return {(document.id, document.sha256) for document in self.documents}
+
 
 class Catalogs:
-    """Catalogs on disk: `<folder>/<corpus>/<recipe>-<content digest>.json`.
+    """Catalogs on disk: `<folder>/<corpus>/<recipe>-<content digest>.json`, with their words and vectors
+    beside them. One with its files is a generation: nothing of it changes once it is written.
 
     No link is followed below `root`, or the folder where none is given. What meets one raises
     FileNotPlainError.
@@ -76,39 +106,86 @@ class Catalogs:
         """Where the words of an index are kept."""
         return self.path(corpus_id, recipe, corpus_digest).with_suffix(".safetensors")
 
+    def vectors(self, corpus_id: str, recipe: str, corpus_digest: str) -> Path:
+        """Where the inverted file of an index is kept, if it has one."""
+        return self.path(corpus_id, recipe, corpus_digest).with_suffix(".faiss")
+
     def put(self, corpus_id: str, catalog: Catalog) -> None:
         """Stores a catalog whole; older ones stay until `keep_only`, for questions under way."""
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
+        fields = asdict(catalog)
         with staged(path, self.root) as staging, staging.open("w", encoding="utf-8") as file:
-            json.dump(asdict(catalog), file)
+            json.dump(fields | {"sha256": _digest(fields)}, file)
 
     def keep_only(self, corpus_id: str, catalog: Catalog) -> None:
-        """Drops a corpus' earlier catalogs, once its record names this one."""
+        """Drops a corpus' earlier catalogs, once its record names this one. The last of them whose texts
+        all are in this one stays, to stand in should this one be damaged: never one of texts that were
+        removed since.
+        """
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
         with opened_folder(path.parent, self.root) as folder:
             written = _time_of(path.name, folder)
-            for other in os.listdir(folder):
-                # One written later is another worker's, who indexed what the corpus is by now.
-                if Path(other).stem != path.stem and _time_of(other, folder) <= written:
+            # One written later is another worker's, who indexed what the corpus is by now.
+            earlier = [
+                name
+                for name in os.listdir(folder)
+                if Path(name).stem != path.stem and _time_of(name, folder) <= written
+            ]
+            newest = self._newest(path.parent, earlier, catalog.recipe, folder)
+            stays = next((Path(n).stem for n, its in newest if its.texts <= catalog.texts), "")
+            for other in earlier:
+                if Path(other).stem != stays:
                     with suppress(FileNotFoundError):
                         os.unlink(other, dir_fd=folder)
 
     def get(self, corpus_id: str, recipe: str, corpus_digest: str) -> Catalog | None:
-        """The catalog of a corpus' content under a recipe, or None where it was never made."""
+        """The catalog of a corpus' content under a recipe, or None where it was never made. Where it is
+        damaged, the newest other one that is whole, or None.
+        """
         path = self.path(corpus_id, recipe, corpus_digest)
         try:
             return _read(path, self.root)
         except FileNotFoundError:
             return None
+        except CatalogDamagedError as error:
+            with opened_folder(path.parent, self.root) as folder:
+                others = [name for name in os.listdir(folder) if name != path.name]
+                _, stand_in = next(self._newest(path.parent, others, recipe, folder), ("", None))
+            _log.warning(
+                "the catalog of an index is damaged; index the corpus again",
+                corpus=corpus_id,
+                reason=str(error),
+                serves="an earlier index" if stand_in else "nothing",
+            )
+            return stand_in
 
-    def all(self) -> Iterator[Catalog]:
-        """Every catalog of every corpus."""
+    def written(self, corpus_id: str, recipe: str, corpus_digest: str) -> int:
+        """When a catalog was written, in nanoseconds; 0 where there is none."""
+        try:
+            return self.path(corpus_id, recipe, corpus_digest).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    def all(self) -> tuple[list[Catalog], list[Path]]:
+        """Every catalog of every corpus, and the files that are damaged ones."""
+        whole, damaged = [], []
         for path in sorted(self.folder.glob("*/*.json")):
             try:
-                catalog = _read(path, self.root)
+                whole.append(_read(path, self.root))
             except FileNotFoundError:  # its corpus was deleted meanwhile
                 continue
-            yield catalog
+            except CatalogDamagedError:
+                damaged.append(path)
+        return whole, damaged
+
+    def _newest(
+        self, place: Path, names: Iterable[str], recipe: str, folder: int
+    ) -> Iterator[tuple[str, Catalog]]:
+        """Those files of an opened folder that are whole catalogs under a recipe, newest first."""
+        for name in sorted(names, key=lambda name: _time_of(name, folder), reverse=True):
+            if name.endswith(".json") and name.startswith(f"{recipe}-"):
+                with suppress(FileNotFoundError, CatalogDamagedError):
+                    yield name, _read(place / name, self.root)
 
 
 def _time_of(name: str, folder: int) -> float:
@@ -119,7 +196,22 @@ def _time_of(name: str, folder: int) -> float:
 
 
 def _read(path: Path, root: Path) -> Catalog:
-    fields = json.loads(read_plain(path, root))
+    """Raises CatalogDamagedError, FileNotPlainError."""
+    try:
+        fields = json.loads(read_plain(path, root))
+        told = fields.pop("sha256", None)  # of older releases: none
+        if told not in (None, _digest(fields)):
+            raise CatalogDamagedError(f"{path.name} does not match its digest")
+        return _catalog(fields)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CatalogDamagedError(f"{path.name} is no catalog") from error
+
+
+def _digest(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
+
+
+def _catalog(fields: dict[str, Any]) -> Catalog:
     documents = tuple(
         CatalogDocument(
             document["id"],
@@ -132,4 +224,6 @@ def _read(path: Path, root: Path) -> Catalog:
         CatalogDigest(one["budget"], tuple(one["sentences"]), tuple(one["speaks_for"]))
         for one in fields.pop("digests", ())
     )
-    return Catalog(documents=documents, digests=digests, **fields)
+    told = fields.pop("dense", None)
+    dense = CatalogDense(**told) if told else None
+    return Catalog(documents=documents, digests=digests, dense=dense, **fields)

@@ -47,7 +47,8 @@ from service.rpc.server import RunningServer, ServerConfig, start
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf, CartridgeState
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
-from service.state.corpus import DeletedCorpus
+from service.state.corpus import Corpus, DeletedCorpus
+from service.state.index_catalog import CatalogDense
 from service.state.jobs import Jobs
 from service.state.outcomes import tell_unmade
 from service.state.outcomes_log import OutcomesLog
@@ -194,12 +195,26 @@ class FixedResidents:
 
 
 @dataclass
+class FixedIndexes:
+    """Files that are whole until a test says that they are not."""
+
+    whole: bool = True
+
+    def dense(self, corpus: Corpus) -> CatalogDense | None:
+        return CatalogDense(1264, 16, 0.99, 100_000, "ab") if corpus.indexed_digest else None
+
+    def is_whole(self, corpus: Corpus) -> bool:
+        return self.whole
+
+
+@dataclass
 class GrpcRoom:
     backend: Backend
     server: RunningServer
     channel: grpc.aio.Channel
     answerer: FixedAnswerer
     notes: Notes
+    indexes: FixedIndexes
     corpora: Any
     cartridges: Any
     jobs: Any
@@ -249,6 +264,7 @@ async def open_room(folder: Path, store: Store | None = None) -> AsyncIterator[G
     store, content = store or SqliteStore(folder / "state.sqlite3"), ContentStore(folder)
     corpora, shelf = Corpora(store, content, LIMITS), CartridgeShelf(store, LIMITS)
     answerer, text_answerer, notes = FixedAnswerer(), FixedTextAnswerer(), Notes()
+    indexes = FixedIndexes()
     backend = Backend(
         corpora=corpora,
         uploads=Uploads(store, content, corpora, LIMITS, folder / "uploads"),
@@ -265,6 +281,7 @@ async def open_room(folder: Path, store: Store | None = None) -> AsyncIterator[G
         residents=FixedResidents(),
         staleness=lambda record: 0.25 if record.state is CartridgeState.STALE else 0.0,
         info=INFO,
+        indexes=indexes,
     )
     server = await start(ServerConfig("127.0.0.1:0"), backend)
     async with grpc.aio.insecure_channel(server.address) as channel:
@@ -274,6 +291,7 @@ async def open_room(folder: Path, store: Store | None = None) -> AsyncIterator[G
             channel,
             answerer,
             notes,
+            indexes,
             corpus_pb2_grpc.CorpusServiceStub(channel),
             cartridge_pb2_grpc.CartridgeServiceStub(channel),
             job_pb2_grpc.JobServiceStub(channel),

@@ -87,3 +87,23 @@ def test_a_corpus_that_this_model_indexed_stays_ready(
     second = start()
     assert second.backend.corpora.get("mine").state is CorpusState.READY
     second.close()
+
+
+def test_a_server_starts_beside_a_damaged_catalog_and_its_corpus_can_be_indexed_again(
+    start: Callable[[], Service], layout: Layout
+) -> None:
+    first = start()
+    recipe = first.backend.answerer._answerer._library._recipe  # type: ignore[attr-defined]
+    corpora, catalogs = first.backend.corpora, Catalogs(layout.catalogs)
+    for corpus_id in ("mine", "other"):
+        corpora.create(corpus_id)
+        digest = corpora.get(corpus_id).content_digest
+        catalogs.put(corpus_id, Catalog(digest, recipe, 0, 0, ()))
+        corpora.mark_ready(corpus_id, digest, 0, 0)
+        if corpus_id == "mine":
+            catalogs.path(corpus_id, recipe, digest).write_text("{")
+    first.close()
+    second = start()
+    states = {corpus.id: corpus.state for corpus in second.backend.corpora.list()[0]}
+    assert states == {"mine": CorpusState.OPEN, "other": CorpusState.READY}
+    second.close()

@@ -141,6 +141,28 @@ async def test_an_empty_corpus_is_not_indexed(room: GrpcRoom) -> None:
     assert room.notes.wakes == 0
 
 
+async def test_a_damaged_index_is_made_again_when_that_is_asked_for(room: GrpcRoom) -> None:
+    await room.filled()
+    room.index()
+    assert (await index(room)).done
+    room.indexes.whole = False
+    assert not (await index(room)).done
+    corpus = await get(room)
+    assert corpus.state == corpus_pb2.Corpus.STATE_INDEXING
+    assert corpus.indexed_digest == corpus.content_digest
+    assert room.backend.jobs.claim("worker") is not None
+
+
+async def test_a_corpus_tells_how_its_vectors_are_searched(room: GrpcRoom) -> None:
+    await room.filled()
+    assert not (await get(room)).HasField("dense_search")
+    room.index()
+    found = (await get(room)).dense_search
+    assert (found.lists, found.probes, found.recall) == (1264, 16, 0.99)
+    (listed,) = (await room.corpora.ListCorpora(corpus_pb2.ListCorporaRequest())).corpora
+    assert not listed.HasField("dense_search")
+
+
 async def test_indexing_the_same_text_again_costs_nothing(room: GrpcRoom) -> None:
     await room.filled()
     first, again = await index(room), await index(room)

@@ -33,6 +33,8 @@ def test_a_corpus_goes_its_whole_way_by_the_command_line(
     assert "by-hand" in {corpus["id"] for corpus in server.json("corpus", "ls")}
     shown = server.json("corpus", "show", "by-hand")
     assert {one["id"] for one in shown["document_list"]} == set(sources)
+    assert shown["dense"] == {"lists": 0, "probes": 0, "recall": 1.0}
+    assert "searched exactly" in server.cli("corpus", "show", "by-hand").stdout
 
     training = ("--tokens", "16", "--steps", "2", "--conversations", "8", "--watch", "--json")
     lines = server.cli("cartridge", "train", "by-hand", *training).stdout.splitlines()
@@ -89,7 +91,10 @@ def test_a_corpus_goes_its_whole_way_by_a_generated_client(
     assert [event.operation.done for event in events][-1]
     corpus = corpus_pb2.Corpus()
     assert server.wait(indexing).response.Unpack(corpus)
-    assert corpus == server.corpus("by-wire")
+    shown = server.corpus("by-wire")
+    assert (shown.dense_search.lists, shown.dense_search.recall) == (0, 1.0)
+    shown.ClearField("dense_search")  # looked up for who asks for the corpus itself
+    assert corpus == shown
     assert corpus.state == corpus_pb2.Corpus.STATE_READY
     training = server.train("by-wire", 2)
     made = cartridge_pb2.Cartridge()

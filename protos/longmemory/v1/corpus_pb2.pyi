@@ -16,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Corpus(_message.Message):
-    __slots__ = ("name", "display_name", "state", "error", "document_count", "byte_count", "char_count", "sentence_count", "token_count", "content_digest", "indexed_digest", "etag", "create_time")
+    __slots__ = ("name", "display_name", "state", "error", "document_count", "byte_count", "char_count", "sentence_count", "token_count", "content_digest", "indexed_digest", "etag", "create_time", "dense_search")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Corpus.State]
@@ -42,6 +42,7 @@ class Corpus(_message.Message):
     INDEXED_DIGEST_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    DENSE_SEARCH_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     state: Corpus.State
@@ -55,7 +56,18 @@ class Corpus(_message.Message):
     indexed_digest: str
     etag: str
     create_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., state: _Optional[_Union[Corpus.State, str]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., document_count: _Optional[int] = ..., byte_count: _Optional[int] = ..., char_count: _Optional[int] = ..., sentence_count: _Optional[int] = ..., token_count: _Optional[int] = ..., content_digest: _Optional[str] = ..., indexed_digest: _Optional[str] = ..., etag: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    dense_search: DenseSearch
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., state: _Optional[_Union[Corpus.State, str]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., document_count: _Optional[int] = ..., byte_count: _Optional[int] = ..., char_count: _Optional[int] = ..., sentence_count: _Optional[int] = ..., token_count: _Optional[int] = ..., content_digest: _Optional[str] = ..., indexed_digest: _Optional[str] = ..., etag: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., dense_search: _Optional[_Union[DenseSearch, _Mapping]] = ...) -> None: ...
+
+class DenseSearch(_message.Message):
+    __slots__ = ("lists", "probes", "recall")
+    LISTS_FIELD_NUMBER: _ClassVar[int]
+    PROBES_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
+    lists: int
+    probes: int
+    recall: float
+    def __init__(self, lists: _Optional[int] = ..., probes: _Optional[int] = ..., recall: _Optional[float] = ...) -> None: ...
 
 class Document(_message.Message):
     __slots__ = ("id", "sha256", "byte_count", "char_count", "create_time")
