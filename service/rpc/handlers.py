@@ -1,4 +1,4 @@
-"""A method's handler with something around its behaviour; the four kinds of methods are told apart here."""
+"""A method's handler with something around its behaviour; here the four kinds are told apart."""
 
 from __future__ import annotations
 
