@@ -43,6 +43,8 @@ class Limits:
     max_batch_questions: int = 256
     # A phone that changes networks is back in seconds; who takes nothing for a minute has left.
     reader_seconds: int = 60
+    # The same client on its way up; while it is waited for, its question keeps its place.
+    sender_seconds: int = 60
     # A prompt with a text of 10 million tokens passes; longer ones are registered.
     max_http_bytes: int = 64 * MIB
     # Four of the largest; each is held several times over while it is parsed.

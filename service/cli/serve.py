@@ -89,6 +89,12 @@ def serve(
             "--reader-seconds", min=1, help="How long a stream waits for who reads it no further."
         ),
     ] = 60,
+    sender_seconds: Annotated[
+        int,
+        typer.Option(
+            "--sender-seconds", min=1, help="How long a request waits for who sends it no further."
+        ),
+    ] = 60,
     http: Annotated[
         str,
         typer.Option("--http", metavar="HOST:PORT", help="Where OpenAI's API is; empty: nowhere."),
@@ -138,7 +144,7 @@ def serve(
                 auth=auth,
                 tls=tls_files(tls_certificate, tls_key, tls_client_ca),
                 instant_tokens=instant_tokens,
-                limits=Limits(reader_seconds=reader_seconds),
+                limits=Limits(reader_seconds=reader_seconds, sender_seconds=sender_seconds),
                 policy=RoutingPolicy(explore=explore),
                 metrics=metrics,
                 otel=otel,

@@ -97,13 +97,14 @@ def app(
 
     async def complete(request: Request) -> Response:
         backend = await authorize(_ASK, request.headers)
-        body = await read_object(request, backend.limits.max_http_bytes)
+        backend.require_open(None)  # a long prompt is not read to be refused
+        body = await read_object(request, backend.limits)
         asked = await asyncio.to_thread(chat_request.parse, body, backend.limits)
         return await chat.complete(backend, asked, request.receive)
 
     async def embed(request: Request) -> Response:
         backend = await authorize(_ASK, request.headers)
-        body = await read_object(request, backend.limits.max_http_bytes)
+        body = await read_object(request, backend.limits)
         answer = embeddings(backend).answer(body, backend.count_tokens)
         return JSONResponse(await until_gone(request.receive, answer))
 

@@ -7,12 +7,14 @@ from typing import Any
 from starlette.requests import Request
 
 from service.errors import ServiceError, fail
+from service.limits import Limits
+from service.stopped_sender import sent
 
 
-async def read_object(request: Request, most_bytes: int) -> dict[str, Any]:
-    """The body as one JSON object. Raises REQUEST_TOO_LARGE, INVALID_VALUE."""
-    data = bytearray()
-    async for piece in request.stream():
+async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
+    """The body as one JSON object. Raises REQUEST_TOO_LARGE, INVALID_VALUE, SENDER_STOPPED."""
+    data, most_bytes = bytearray(), limits.max_http_bytes
+    async for piece in sent(aiter(request.stream()), limits.sender_seconds):
         data += piece
         if len(data) > most_bytes:
             raise fail(

@@ -28,6 +28,7 @@ from service.limits import Limits
 from service.rpc import wire
 from service.rpc.handlers import Deserialize, Handler, HandlerInterceptor
 from service.stopped_reader import taken
+from service.stopped_sender import sent
 from service.telemetry.call import Call, under_way
 from service.telemetry.observer import Nobody, Observer
 from service.telemetry.tracing import NoTracing, Tracing
@@ -45,11 +46,12 @@ _log = structlog.stdlib.get_logger("longmemory.rpc")
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who is told of calls, and how long a reader may take nothing."""
+    """Who is told of calls, and how long a client may take nothing and send nothing."""
 
     observer: Observer = field(default_factory=Nobody)
     tracing: Tracing = field(default_factory=NoTracing)
     reader_seconds: float = Limits().reader_seconds
+    sender_seconds: float = Limits().sender_seconds
 
 
 class CallInterceptor(HandlerInterceptor):
@@ -77,7 +79,7 @@ class CallInterceptor(HandlerInterceptor):
 def _single(behaviour: Handler, method: str, watch: Watch) -> Handler:
     async def handle(request: Any, context: Any) -> Any:
         async with _call(method, context, watch):
-            return await behaviour(_readable(request), context)
+            return await behaviour(_readable(request, method, watch), context)
 
     return handle
 
@@ -85,7 +87,7 @@ def _single(behaviour: Handler, method: str, watch: Watch) -> Handler:
 def _streaming(behaviour: Handler, method: str, watch: Watch) -> Handler:
     async def handle(request: Any, context: Any) -> None:
         async with _call(method, context, watch):
-            readable = _readable(request)
+            readable = _readable(request, method, watch)
             if not inspect.isasyncgenfunction(behaviour):
                 await behaviour(readable, context)
                 return
@@ -97,20 +99,29 @@ def _streaming(behaviour: Handler, method: str, watch: Watch) -> Handler:
     return handle
 
 
-def _readable(request: Any) -> Any:
+def _readable(request: Any, method: str, watch: Watch) -> Any:
     """A request, or a stream of them; raises REQUEST_UNREADABLE, in a stream where it comes."""
+    if not isinstance(request, AsyncIterable):
+        return _checked(request)
+    is_ours = not method.startswith("/grpc.")  # a tool may rest between two looks at the methods
+    return _each_readable(request, watch.sender_seconds if is_ours else None)
+
+
+def _checked(request: Any) -> Any:
     if request is _UNREADABLE:
         raise fail(
             "REQUEST_UNREADABLE",
             "the bytes of the request are no message of this method (text must be UTF-8); make them "
             "with code generated from the service's protos",
         )
-    return _each_readable(request) if isinstance(request, AsyncIterable) else request
+    return request
 
 
-async def _each_readable(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield _readable(request)
+async def _each_readable(
+    requests: AsyncIterable[Any], sender_seconds: float | None
+) -> AsyncIterator[Any]:
+    async for request in sent(aiter(requests), sender_seconds):
+        yield _checked(request)
 
 
 @asynccontextmanager

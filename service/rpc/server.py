@@ -157,7 +157,9 @@ async def start(
     Raises OSError when the address is taken or cannot be bound, ValueError for unfit TLS files.
     """
     # Calls is told of what the entrance refuses; the gate tells of itself.
-    calls = CallInterceptor(Watch(backend.observer, backend.tracing, backend.limits.reader_seconds))
+    limits = backend.limits
+    patience = (limits.reader_seconds, limits.sender_seconds)
+    calls = CallInterceptor(Watch(backend.observer, backend.tracing, *patience))
     entrance = AccessInterceptor(access or open_to_all(backend))
     gate = Gate(backend.require_open, backend.observer)
     server = grpc.aio.server(interceptors=(gate, calls, entrance), options=_OPTIONS)

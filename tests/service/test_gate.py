@@ -1,5 +1,6 @@
 """A full server says so before it looks at a call, and lets through what asks nothing of the model."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -17,6 +18,7 @@ from grpc_room import GrpcRoom, open_room, refusal, refused
 from longmemory.v1 import corpus_pb2, query_pb2, query_pb2_grpc
 
 from service.admission import Admission
+from service.http.door import DoorAddress, beside
 from service.limits import Limits
 from service.rpc.gate import ASKING
 from service.rpc.server import ServerConfig, start
@@ -141,6 +143,27 @@ async def test_health_corpora_and_jobs_pass_a_full_server(gated: Gated) -> None:
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == 1
         assert len((await corpora(corpus_pb2.ListCorporaRequest())).corpora) == 1
         await operations(operations_pb2.ListOperationsRequest())
+
+
+async def test_over_http_too_a_full_server_refuses_a_question_before_its_body(
+    gated: Gated,
+) -> None:
+    async def embed(texts: object) -> None:
+        raise AssertionError("nobody asks for vectors")
+
+    backend = replace(gated.room.backend, require_open=gated.admission.require_open)
+    door = beside(backend, embed, DoorAddress("127.0.0.1:0"))  # type: ignore[arg-type]
+    host, _, port = (await door.start()).removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    with gated.full:
+        writer.write(
+            b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"'
+        )
+        said = await asyncio.wait_for(reader.readuntil(b"}"), 30)
+    assert b" 429 " in said
+    assert b"QUEUE_FULL" in said
+    writer.close()
+    await door.stop(0.0, 0.0)
 
 
 async def test_a_flood_of_refusals_is_counted_and_not_written_down_call_by_call(
