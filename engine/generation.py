@@ -16,7 +16,7 @@ from transformers.cache_utils import Cache
 from engine.detokenizer import Detokenizer
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix, cache_tensors, growing_cache
-from engine.prompt_reading import PIECE, PromptReading, forward
+from engine.prompt_reading import PIECE, UNWATCHED, PromptReading, forward
 from engine.sampling import SamplingParams, choose_token, generator_of
 
 
@@ -105,7 +105,7 @@ class GenerationBatch:
         if not self._coming:
             return
         first = self._coming.pop(0)
-        first.reading.read_piece()
+        first.reading.read_piece(PIECE if self._rows else UNWATCHED)
         if first.reading.is_done:
             reading = first.reading
             self._join(first.requests, reading.cache, reading.mask, reading.logits)

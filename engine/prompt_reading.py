@@ -9,8 +9,10 @@ from engine.model import LanguageModel
 from engine.prefix import KVPrefix, cache_tensors, growing_cache
 from engine.shared_prefix import group_by_prefix
 
-PIECE = 256
-"""Tokens read at once, of all prompts together."""
+PIECE, UNWATCHED = 256, 1024
+"""Tokens read at once, of all prompts together: while answers are under way, and while none is. Over
+8,000 tokens on a CPU, pieces of 256 take some 14% longer than one pass and pieces of 1,024 some 4%.
+"""
 
 
 class PromptReading:
@@ -49,10 +51,10 @@ class PromptReading:
     def is_done(self) -> bool:
         return self._read == self._ids.shape[1]
 
-    def read_piece(self) -> None:
-        """Reads on by a piece."""
+    def read_piece(self, most: int) -> None:
+        """Reads on by so many tokens of all prompts together."""
         start = self._read
-        self._read = min(self._ids.shape[1], start + max(1, PIECE // len(self)))
+        self._read = min(self._ids.shape[1], start + max(1, most // len(self)))
         piece = slice(start, self._read)
         ids, positions = self._ids[:, piece], self._positions[:, piece]
         self.logits = forward(self.model, ids, positions, self.cache, self.mask, self._prefixes)
