@@ -2,7 +2,7 @@
 
 Rows are aligned at their last token: shorter ones are padded on the left and the padding is masked,
 so the batch yields the tokens that each request would yield alone. Prefixes are no part of the rows:
-requests that continue the same one share it.
+requests that continue the same one share it. Prompts are read a piece before each step.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ from transformers.cache_utils import Cache
 from engine.detokenizer import Detokenizer
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix, cache_tensors, growing_cache
+from engine.prompt_reading import PIECE, UNWATCHED, PromptReading, forward
 from engine.sampling import SamplingParams, choose_token, generator_of
-from engine.shared_prefix import group_by_prefix
 
 
 class FinishReason(StrEnum):
@@ -56,37 +56,61 @@ class _Row:
 
 
 @dataclass(slots=True, eq=False)
+class _Coming:
+    requests: list[GenerationRequest]
+    reading: PromptReading
+
+
+@dataclass(slots=True, eq=False)
 class GenerationBatch:
-    """The requests being decoded now. One thread owns it."""
+    """The requests being decoded now, and those whose prompts are being read. One thread owns it."""
 
     model: LanguageModel
+    _coming: list[_Coming] = field(default_factory=list)
     _rows: list[_Row] = field(default_factory=list)
     _cache: Cache | None = None
     _mask: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.long))
     _logits: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + sum(len(coming.requests) for coming in self._coming)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes held for the rows' keys and values, spare room too, without shared prefixes; may be
-        read from any thread.
+        """Bytes held for keys and values, spare room too, without shared prefixes; may be read from any
+        thread.
         """
-        cache = self._cache
-        layers: list[Any] = cache.layers if cache is not None else []
+        caches = [self._cache, *(coming.reading.cache for coming in tuple(self._coming))]
+        layers: list[Any] = [layer for cache in caches if cache for layer in cache.layers]
         rooms = [part.untyped_storage() for layer in layers for part in (layer.keys, layer.values)]
         # Layers that have just been made of one tensor share its memory.
         return sum({room.data_ptr(): room.nbytes() for room in rooms}.values())
 
     @torch.inference_mode()
     def add(self, requests: Sequence[GenerationRequest]) -> None:
-        """Reads the prompts of new requests in one pass and lets them join."""
-        with_prefix = [request for request in requests if request.prefix]
-        without = [request for request in requests if not request.prefix]
-        for part in (with_prefix, without):  # a long prompt would pad what is read behind a prefix
+        """Takes new requests in; they join once their prompts are read, which steps do."""
+        short: dict[bool, list[GenerationRequest]] = {True: [], False: []}
+        long = [request for request in requests if len(request.prompt) > PIECE]
+        for request in requests:
+            if request not in long:
+                short[request.prefix is not None].append(request)
+        # A long prompt would pad what is read with it, and be waited for.
+        for part in (*short.values(), *([request] for request in long)):
             if part:
-                self._join(part, *self._prefill(part))
+                prompts, prefixes = [one.prompt for one in part], [one.prefix for one in part]
+                self._coming.append(_Coming(part, PromptReading(self.model, prompts, prefixes)))
+
+    def _read(self) -> None:
+        """Reads a piece of prompts, which take turns; those that are whole join."""
+        if not self._coming:
+            return
+        first = self._coming.pop(0)
+        first.reading.read_piece(PIECE if self._rows else UNWATCHED)
+        if first.reading.is_done:
+            reading = first.reading
+            self._join(first.requests, reading.cache, reading.mask, reading.logits)
+        else:
+            self._coming.append(first)
 
     def _join(
         self,
@@ -103,7 +127,10 @@ class GenerationBatch:
 
     @torch.inference_mode()
     def step(self) -> list[Piece]:
-        """Chooses one token for each request; finished ones leave, the others are computed on."""
+        """Reads a piece of a prompt where one waits, then chooses one token for each request that was
+        read; finished ones leave, the others are computed on.
+        """
+        self._read()
         if not self._rows:
             return []
         pieces = [
@@ -116,13 +143,27 @@ class GenerationBatch:
         return pieces
 
     def cancel(self, request_id: str) -> bool:
-        """Drops a request at once and frees its memory; false where it is not decoding."""
+        """Drops a request at once and frees its memory; false where it is not here."""
+        if self._cancel_coming(request_id):
+            return True
         keep = [i for i, row in enumerate(self._rows) if row.request.id != request_id]
         found = len(keep) < len(self._rows)
         if found:
             self._logits = self._logits[keep]
             self._select(keep)
         return found
+
+    def _cancel_coming(self, request_id: str) -> bool:
+        for coming in self._coming:
+            keep = [i for i, one in enumerate(coming.requests) if one.id != request_id]
+            if len(keep) < len(coming.requests):
+                coming.requests = [coming.requests[i] for i in keep]
+                if keep:
+                    coming.reading.keep(keep)
+                else:
+                    self._coming.remove(coming)
+                return True
+        return False
 
     def _row(self, request: GenerationRequest) -> _Row:
         start = request.prefix.query_offset if request.prefix else 0
@@ -147,25 +188,6 @@ class GenerationBatch:
             return Piece(row.request.id, token, text, FinishReason.LENGTH)
         return Piece(row.request.id, token, text, None)
 
-    def _prefill(
-        self, requests: Sequence[GenerationRequest]
-    ) -> tuple[Cache, torch.Tensor, torch.Tensor]:
-        model = self.model
-        most = max(len(request.prompt) for request in requests)
-        ids = torch.zeros(len(requests), most, dtype=torch.long)
-        positions, mask = torch.zeros_like(ids), torch.zeros_like(ids)
-        for i, request in enumerate(requests):
-            length = len(request.prompt)
-            start = request.prefix.query_offset if request.prefix else 0
-            ids[i, most - length :] = torch.tensor(request.prompt)
-            positions[i, most - length :] = torch.arange(start, start + length)
-            mask[i, most - length :] = 1
-        empty = model.empty_kv().expand(model.geometry.layers, len(requests), -1, -1, -1)
-        cache, mask = growing_cache(empty, empty), mask.to(model.device)
-        ids, positions = ids.to(model.device), positions.to(model.device)
-        prefixes = [request.prefix for request in requests]
-        return cache, mask, self._forward(ids, positions, cache, mask, prefixes)
-
     def _decode(self, tokens: list[int]) -> None:
         ids = torch.tensor(tokens, device=self.model.device)[:, None]
         positions = torch.tensor([row.position for row in self._rows], device=self.model.device)
@@ -174,27 +196,9 @@ class GenerationBatch:
         self._mask = torch.cat([self._mask, torch.ones_like(ids)], dim=1)
         assert self._cache is not None
         prefixes = [row.request.prefix for row in self._rows]
-        self._logits = self._forward(ids, positions[:, None], self._cache, self._mask, prefixes)
-
-    def _forward(
-        self,
-        ids: torch.Tensor,
-        positions: torch.Tensor,
-        cache: Cache,
-        mask: torch.Tensor,
-        prefixes: Sequence[KVPrefix | None],
-    ) -> torch.Tensor:
-        output = self.model.network(
-            input_ids=ids,
-            position_ids=positions,
-            past_key_values=cache,
-            attention_mask=None if bool(mask.all()) else mask,
-            use_cache=True,
-            logits_to_keep=1,
-            groups=group_by_prefix(prefixes, self.model.device),
+        self._logits = forward(
+            self.model, ids, positions[:, None], self._cache, self._mask, prefixes
         )
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
 
     def _select(self, keep: list[int]) -> None:
         if len(keep) == len(self._rows):

@@ -78,6 +78,11 @@ class Admission:
         finally:
             del self._taken[id(place)]
 
+    def require_open(self, deadline: float | None = None) -> None:
+        """Raises what `admit` raises where even a question of one token is refused."""
+        self._require_room(1)
+        self._require_time(deadline)
+
     def _require_room(self, tokens: int) -> None:
         load, limits = self.load, self._limits
         if not load.questions:  # however large: alone, it holds up nobody

@@ -163,6 +163,7 @@ class Service:
             tracing=self._tracing,
             is_alive=lambda: self._thread.is_alive,
             check_state=store.check,
+            require_open=admission.require_open,
         )
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

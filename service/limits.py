@@ -43,14 +43,15 @@ class Limits:
     max_batch_questions: int = 256
     # A phone that changes networks is back in seconds; who takes nothing for a minute has left.
     reader_seconds: int = 60
+    # The same client on its way up; while it is waited for, its question keeps its place. The largest
+    # HTTP body comes in this time at nine megabits a second.
+    sender_seconds: int = 60
     # A prompt with a text of 10 million tokens passes; longer ones are registered.
     max_http_bytes: int = 64 * MIB
     # Four of the largest; each is held several times over while it is parsed.
     max_http_bytes_at_once: int = 256 * MIB
     # Four times the questions under way; the others are being read, or refused.
     max_http_requests: int = 256
-    # The largest body at nine megabits a second.
-    sender_seconds: int = 60
     # Some seconds of one CPU.
     max_embedding_texts: int = 256
     # One screen of a listing, and the most rows that stay well under one message.

@@ -110,7 +110,9 @@ def serve(
     sender_seconds: Annotated[
         int,
         typer.Option(
-            "--sender-seconds", min=1, help="How long the body of an HTTP request may take to come."
+            "--sender-seconds",
+            min=1,
+            help="How long a request waits for who sends it no further, and an HTTP body may take.",
         ),
     ] = 60,
     http_requests: Annotated[

@@ -101,6 +101,7 @@ def app(
     async def complete(request: Request) -> Response:
         backend = await authorize(_ASK, request.headers)
         deadline = deadline_of(request.headers)
+        backend.require_open(deadline)  # a long prompt is not read to be refused
         body = await read_object(request, backend.limits)
         asked = await asyncio.to_thread(chat_request.parse, body, backend.limits, deadline)
         return await chat.complete(backend, asked, request.receive)

@@ -11,7 +11,7 @@ from typing import Any
 
 from service.errors import fail
 from service.rpc.backend import Backend
-from service.rpc.interceptors import Handler, HandlerInterceptor
+from service.rpc.handlers import Handler, HandlerInterceptor
 from service.rpc.permissions import EXEMPT, check
 from service.tokens import DEFAULT_TENANT, Caller, TokenFile
 

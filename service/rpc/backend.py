@@ -122,3 +122,4 @@ class Backend:
     tracing: Tracing = field(default_factory=NoTracing)
     is_alive: Callable[[], bool] = lambda: True  # whether questions can still be answered
     check_state: Callable[[], None] = lambda: None  # raises while the state store cannot be written
+    require_open: Callable[[float | None], None] = lambda deadline: None  # raises: ask nothing now

@@ -11,8 +11,7 @@ import inspect
 import re
 import time
 import uuid
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +26,9 @@ from service.errors import ServiceError, fail
 from service.file_errors import file_error
 from service.limits import Limits
 from service.rpc import wire
+from service.rpc.handlers import Deserialize, Handler, HandlerInterceptor
 from service.stopped_reader import taken
+from service.stopped_sender import sent
 from service.telemetry.call import Call, under_way
 from service.telemetry.observer import Nobody, Observer
 from service.telemetry.tracing import NoTracing, Tracing
@@ -42,45 +43,15 @@ _UNREADABLE = object()
 
 _log = structlog.stdlib.get_logger("longmemory.rpc")
 
-Handler = Callable[[Any, Any], Any]
-Deserialize = Callable[[bytes], Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who is told of calls, and how long a reader may take nothing."""
+    """Who is told of calls, and how long a client may take nothing and send nothing."""
 
     observer: Observer = field(default_factory=Nobody)
     tracing: Tracing = field(default_factory=NoTracing)
     reader_seconds: float = Limits().reader_seconds
-
-
-class HandlerInterceptor(grpc.aio.ServerInterceptor, ABC):
-    """Stands around the handlers of every method."""
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """The handler of a call, wrapped; None for an unknown method, which gRPC refuses."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        make, behaviour = _kind(handler)
-        return make(
-            self.wrapped(behaviour, handler_call_details.method, handler.response_streaming),
-            request_deserializer=self.deserializing(handler.request_deserializer),
-            response_serializer=handler.response_serializer,
-        )
-
-    def deserializing(self, deserialize: Deserialize) -> Deserialize:
-        """What makes a request of its bytes."""
-        return deserialize
-
-    @abstractmethod
-    def wrapped(self, behaviour: Handler, method: str, is_streaming: bool) -> Handler:
-        """What stands in the place of a method's behaviour; `is_streaming` speaks of its responses."""
+    sender_seconds: float = Limits().sender_seconds
 
 
 class CallInterceptor(HandlerInterceptor):
@@ -105,20 +76,10 @@ class CallInterceptor(HandlerInterceptor):
         return read
 
 
-def _kind(handler: Any) -> tuple[Callable[..., Any], Handler]:
-    if handler.request_streaming and handler.response_streaming:
-        return grpc.stream_stream_rpc_method_handler, handler.stream_stream
-    if handler.request_streaming:
-        return grpc.stream_unary_rpc_method_handler, handler.stream_unary
-    if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler, handler.unary_stream
-    return grpc.unary_unary_rpc_method_handler, handler.unary_unary
-
-
 def _single(behaviour: Handler, method: str, watch: Watch) -> Handler:
     async def handle(request: Any, context: Any) -> Any:
         async with _call(method, context, watch):
-            return await behaviour(_readable(request), context)
+            return await behaviour(_readable(request, method, watch), context)
 
     return handle
 
@@ -126,7 +87,7 @@ def _single(behaviour: Handler, method: str, watch: Watch) -> Handler:
 def _streaming(behaviour: Handler, method: str, watch: Watch) -> Handler:
     async def handle(request: Any, context: Any) -> None:
         async with _call(method, context, watch):
-            readable = _readable(request)
+            readable = _readable(request, method, watch)
             if not inspect.isasyncgenfunction(behaviour):
                 await behaviour(readable, context)
                 return
@@ -138,20 +99,29 @@ def _streaming(behaviour: Handler, method: str, watch: Watch) -> Handler:
     return handle
 
 
-def _readable(request: Any) -> Any:
+def _readable(request: Any, method: str, watch: Watch) -> Any:
     """A request, or a stream of them; raises REQUEST_UNREADABLE, in a stream where it comes."""
+    if not isinstance(request, AsyncIterable):
+        return _checked(request)
+    is_ours = not method.startswith("/grpc.")  # a tool may rest between two looks at the methods
+    return _each_readable(request, watch.sender_seconds if is_ours else None)
+
+
+def _checked(request: Any) -> Any:
     if request is _UNREADABLE:
         raise fail(
             "REQUEST_UNREADABLE",
             "the bytes of the request are no message of this method (text must be UTF-8); make them "
             "with code generated from the service's protos",
         )
-    return _each_readable(request) if isinstance(request, AsyncIterable) else request
+    return request
 
 
-async def _each_readable(requests: AsyncIterable[Any]) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield _readable(request)
+async def _each_readable(
+    requests: AsyncIterable[Any], sender_seconds: float | None
+) -> AsyncIterator[Any]:
+    async for request in sent(aiter(requests), sender_seconds):
+        yield _checked(request)
 
 
 @asynccontextmanager
@@ -172,7 +142,7 @@ async def _call(method: str, context: Any, watch: Watch) -> AsyncIterator[None]:
             code = error.code.value
             call.noted["refused"] = error.reason
             watch.observer.rejected(error.reason)
-            await _abort(context, wire.status(error), request_id)
+            await abort(context, wire.status(error), request_id)
         except asyncio.CancelledError:
             code = "DEADLINE_EXCEEDED" if _is_late(context) else "CANCELLED"
             raise
@@ -184,7 +154,7 @@ async def _call(method: str, context: Any, watch: Watch) -> AsyncIterator[None]:
             code = told.code.value
             if told.reason == "INTERNAL":
                 _log.error("call failed", method=method, request_id=request_id, exc_info=error)
-            await _abort(context, wire.status(told), request_id)
+            await abort(context, wire.status(told), request_id)
         finally:
             seconds = time.monotonic() - start
             watch.observer.call_ended(method, code, seconds)
@@ -199,6 +169,11 @@ def _headers(context: Any) -> Mapping[str, str]:
     """The call's metadata as text; of a key that comes twice the last."""
     given = context.invocation_metadata() or ()
     return {key: value for key, value in given if isinstance(value, str)}
+
+
+def request_id_of(context: Any) -> str:
+    """The call's own request id, or a new one."""
+    return _request_id(_headers(context))
 
 
 def _request_id(headers: Mapping[str, str]) -> str:
@@ -238,7 +213,8 @@ def _aborted_code(context: Any) -> str:
     return code.name if isinstance(code, grpc.StatusCode) else str(code)
 
 
-async def _abort(context: Any, status: status_pb2.Status, request_id: str) -> None:
+async def abort(context: Any, status: status_pb2.Status, request_id: str) -> None:
+    """Ends a call with a status and its request id; raises what ends its handler."""
     made: Any = rpc_status.to_status(status)
     trailing = (*made.trailing_metadata, (REQUEST_ID_KEY, request_id))
     await context.abort(made.code, made.details, trailing)

@@ -36,6 +36,7 @@ from service.rpc.access import Access, AccessInterceptor, open_to_all
 from service.rpc.backend import Backend
 from service.rpc.cartridge_service import CartridgeService
 from service.rpc.corpus_service import CorpusService
+from service.rpc.gate import Gate
 from service.rpc.info_service import InfoService
 from service.rpc.interceptors import CallInterceptor, Watch
 from service.rpc.job_service import JobService
@@ -155,10 +156,13 @@ async def start(
 
     Raises OSError when the address is taken or cannot be bound, ValueError for unfit TLS files.
     """
-    # The first to see a call is told of what the second refuses.
-    calls = CallInterceptor(Watch(backend.observer, backend.tracing, backend.limits.reader_seconds))
+    # Calls is told of what the entrance refuses; the gate tells of itself.
+    limits = backend.limits
+    patience = (limits.reader_seconds, limits.sender_seconds)
+    calls = CallInterceptor(Watch(backend.observer, backend.tracing, *patience))
     entrance = AccessInterceptor(access or open_to_all(backend))
-    server = grpc.aio.server(interceptors=(calls, entrance), options=_OPTIONS)
+    gate = Gate(backend.require_open, backend.observer)
+    server = grpc.aio.server(interceptors=(gate, calls, entrance), options=_OPTIONS)
     _add_services(server, backend)
     status: Any = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)

@@ -1,12 +1,15 @@
 """One batch, many requests: each gets what it would get alone."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 
+from engine import generation
 from engine.generation import FinishReason, GenerationBatch, GenerationRequest, generate_text
 from engine.model import LanguageModel
+from engine.prompt_reading import PIECE, UNWATCHED
 from engine.sampling import SamplingParams
 
 TEXTS = ("The lamp", "A bicycle on the ferry costs", "Who", "The cook sings in the choir and")
@@ -73,6 +76,100 @@ def drain(batch: GenerationBatch) -> Iterator[tuple[str, str]]:
             yield piece.request_id, piece.text
 
 
+LONG = 5 * PIECE + 7  # more than is read at once where no answer is under way, too
+assert LONG > UNWATCHED
+
+
+def read_in_pieces(model: LanguageModel, name: str = "long", most: int = 6) -> GenerationRequest:
+    prompt = tuple(model.encode("The keeper of the harbor walks to the lamp. " * LONG)[:LONG])
+    return GenerationRequest(name, prompt, None, SamplingParams(max_tokens=most))
+
+
+def streaming(model: LanguageModel) -> GenerationBatch:
+    """A batch with an answer under way."""
+    batch = GenerationBatch(model)
+    batch.add([GenerationRequest("stream", (5, 6, 7), None, SamplingParams(max_tokens=40))])
+    batch.step()
+    return batch
+
+
+def test_a_long_prompt_does_not_stall_the_answers_under_way(model: LanguageModel) -> None:
+    batch = streaming(model)
+    widths: list[int] = []
+
+    def see(_: Any, args: Any, kwargs: Any) -> None:
+        widths.append(kwargs["input_ids"].numel())
+
+    hook = model.network.register_forward_pre_hook(see, with_kwargs=True)
+    batch.add([read_in_pieces(model)])
+    steps = [[piece.request_id for piece in batch.step()] for _ in range(6)]
+    hook.remove()
+    assert steps == [["stream"]] * 5 + [["stream", "long"]]
+    assert max(widths) == PIECE
+    assert sum(widths) == LONG + 5 * 1 + 2  # every token was read once
+
+
+def test_a_prompt_read_in_pieces_is_answered_as_if_read_at_once(
+    family_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = read_in_pieces(family_model, most=24)
+    prefix = family_model.prefill(family_model.encode("The island is long. " * 9))
+    behind = GenerationRequest("behind", asked.prompt[:700], prefix, asked.params)
+    pieces = alone(family_model, [asked, behind])
+    together = generate_text(family_model, [asked, behind])
+    for name in ("PIECE", "UNWATCHED"):
+        monkeypatch.setattr(generation, name, 10**6)
+    assert pieces == together == alone(family_model, [asked, behind])
+
+
+def test_a_short_prompt_does_not_wait_for_a_long_one(model: LanguageModel) -> None:
+    batch = streaming(model)
+    batch.add([read_in_pieces(model)])
+    batch.step()
+    batch.add([GenerationRequest("short", (5, 6, 7), None, SamplingParams(max_tokens=2))])
+    seen = [[piece.request_id for piece in batch.step()] for _ in range(2)]
+    assert seen[-1] == ["stream", "short"]
+
+
+def test_a_prompt_cancelled_amid_its_reading_gives_its_memory_back(model: LanguageModel) -> None:
+    batch = GenerationBatch(model)
+    batch.add([read_in_pieces(model), *(row(model, name) for name in "abc")])
+    texts = dict.fromkeys("abc", "")
+    assert len(batch) == 4
+    for piece in [*batch.step(), *batch.step()]:  # a piece of each
+        texts[piece.request_id] += piece.text
+    assert batch.cancel("long")
+    for name, text in drain(batch):
+        texts[name] += text
+    assert texts == {name: generate_text(model, [row(model, name)])[0] for name in "abc"}
+    batch.add([read_in_pieces(model)])
+    batch.step()
+    assert batch.num_bytes > 0
+    assert batch.cancel("long")
+    assert (len(batch), batch.num_bytes) == (0, 0)
+
+
+def test_one_of_several_cancelled_amid_their_reading_leaves_the_others_whole(
+    model: LanguageModel,
+) -> None:
+    batch = streaming(model)
+    asked = [row(model, name, length) for name, length in (("a", 200), ("b", 150), ("c", 190))]
+    batch.add(asked)
+    assert [piece.request_id for piece in batch.step()] == ["stream"]
+    assert batch.cancel("b")
+    texts = dict.fromkeys(("stream", "a", "c"), "")
+    for name, text in drain(batch):
+        texts[name] += text
+    for one in (asked[0], asked[2]):
+        assert texts[one.id] == generate_text(model, [one])[0]
+
+
+def row(model: LanguageModel, name: str, length: int = 9) -> GenerationRequest:
+    prompt = model.encode(f"The {name} of the harbor looks at the tide. " * length)[:length]
+    params = SamplingParams(max_tokens=8, temperature=1.0, seed=ord(name))
+    return GenerationRequest(name, tuple(prompt), None, params)
+
+
 def test_an_empty_batch_steps_to_nothing(model: LanguageModel) -> None:
     batch = GenerationBatch(model)
     batch.add([GenerationRequest("a", (5, 6, 7), None, SamplingParams(max_tokens=1))])
@@ -137,10 +234,12 @@ def test_a_batch_tells_the_bytes_of_its_rows_and_not_of_shared_prefixes(
     prefix = model.prefill(model.encode("The island is long, and so is its story. " * 20))
     batch = GenerationBatch(model)
     assert batch.num_bytes == 0
-    batch.add([GenerationRequest("one", prompt, prefix, SamplingParams(max_tokens=2))])
+    batch.add([GenerationRequest("one", prompt, prefix, SamplingParams(max_tokens=3))])
+    batch.step()
     one = batch.num_bytes
     assert len(prompt) * a_token <= one < (len(prompt) + 2 * 64) * a_token
-    batch.add([GenerationRequest("two", prompt, None, SamplingParams(max_tokens=2))])
+    batch.add([GenerationRequest("two", prompt, None, SamplingParams(max_tokens=3))])
+    batch.step()
     assert batch.num_bytes >= 2 * len(prompt) * a_token
     while len(batch):
         batch.step()
