@@ -1,0 +1,133 @@
+"""From what a server has once (model, its thread, queues) to what one tenant's calls work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakSet
+
+from retrieval.window_index import IndexRecipe, WindowShelf
+from service.admission import Admission
+from service.answering import MemoryAnswerer
+from service.artifacts import StoredArtifacts
+from service.config import ServiceConfig
+from service.library import Library, LibraryLoad, reopen_unindexed
+from service.model_thread import ModelThread
+from service.prompt_room import PromptRoom
+from service.queues import Queue
+from service.residents import Residents
+from service.router import Router
+from service.routes import Routes
+from service.routing.quality import QualityModel
+from service.rpc.backend import Backend, Supervisor, TextAnswers
+from service.rpc.info_service import ServerInfo
+from service.staleness import Staleness
+from service.state.cartridge_shelf import CartridgeShelf
+from service.state.content import ContentStore
+from service.state.corpora import Corpora
+from service.state.index_catalog import Catalogs
+from service.state.outcomes_log import OutcomesLog
+from service.state.remembering_store import RememberingStore
+from service.state.requests import Requests
+from service.state.uploads import Uploads
+from service.telemetry.observer import Observer
+from service.telemetry.tracing import Tracing
+from service.telemetry.watched_answers import WatchedAnswers
+from service.tenants import Tenant
+from service.timings import Timings
+
+REQUEST_SECONDS = 24 * 3600.0  # how long a repeated request gets its first answer
+OUTCOME_SECONDS = 30 * 24 * 3600.0  # how long an answer that nobody judged is remembered
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """What all tenants' calls share: nothing that is told by one of them is kept in it."""
+
+    config: ServiceConfig
+    recipe: IndexRecipe
+    routes: Routes
+    thread: ModelThread
+    room: PromptRoom
+    admission: Admission
+    quality: QualityModel
+    timings: Timings
+    text_answerer: TextAnswers
+    supervisor: Supervisor
+    info: ServerInfo
+    observer: Observer
+    tracing: Tracing
+    libraries: WeakSet[Library]  # of all tenants, for their number alone
+
+    @property
+    def load(self) -> LibraryLoad:
+        """What all libraries hold together."""
+        loads = [library.load for library in list(self.libraries)]
+        return LibraryLoad(
+            sum(one.corpora for one in loads),
+            sum(one.cartridges for one in loads),
+            sum(one.cartridge_bytes for one in loads),
+            sum(one.hits for one in loads),
+            sum(one.loads for one in loads),
+        )
+
+
+def build(shared: Shared, tenant: Tenant, tidy: Callable[[StoredArtifacts], None]) -> Backend:
+    """The backend of one tenant, from its records and folders alone; `tidy` cleans these first.
+
+    Blocks. Raises ServiceError where the state cannot be used.
+    """
+    config, store, layout = shared.config, tenant.store, tenant.layout
+    queue = Queue.of(tenant, limits=config.limits)
+    content, recipe = ContentStore(layout.data), shared.recipe.digest
+    requests, outcomes = Requests(store), OutcomesLog(store)
+    requests.forget(store.now() - REQUEST_SECONDS)
+    outcomes.forget(store.now() - OUTCOME_SECONDS)
+    reopen_unindexed(queue.corpora, Catalogs(layout.catalogs), recipe)
+    artifacts = StoredArtifacts(layout, queue.corpora, content)
+    tidy(artifacts)
+    library = Library(
+        layout, content, WindowShelf(layout.windows, shared.recipe), recipe, shared.thread.model,
+        config.resident_corpora, config.resident_cartridge_bytes,
+    )  # fmt: skip
+    shared.libraries.add(library)
+    return Backend(
+        corpora=queue.corpora,
+        uploads=Uploads(store, content, queue.corpora, config.limits, layout.uploads),
+        jobs=queue.jobs,
+        shelf=queue.shelf,
+        requests=requests,
+        outcomes=outcomes,
+        limits=config.limits,
+        answerer=_answerer(shared, tenant, library, content),
+        text_answerer=shared.text_answerer,
+        count_tokens=lambda text: len(shared.thread.model.encode(text)),
+        supervisor=shared.supervisor,
+        artifacts=artifacts,
+        residents=Residents(library, shared.thread, config.resident_cartridge_bytes),
+        staleness=Staleness(layout, queue.corpora, recipe),
+        info=shared.info,
+        observer=shared.observer,
+        tracing=shared.tracing,
+        is_alive=lambda: shared.thread.is_alive,
+        check_state=store.check,
+    )
+
+
+def _answerer(
+    shared: Shared, tenant: Tenant, library: Library, content: ContentStore
+) -> WatchedAnswers:
+    config = shared.config
+    asked = RememberingStore(tenant.store)  # what questions read, also while the store is away
+    answerer = MemoryAnswerer(
+        config,
+        Corpora(asked, content, config.limits),
+        CartridgeShelf(asked, config.limits),
+        library,
+        shared.routes,
+        shared.thread,
+        shared.room,
+        shared.admission,
+        Router(config.policy, shared.quality, shared.timings, OutcomesLog(asked)),
+    )
+    return WatchedAnswers(answerer, shared.observer, config.logs.questions)
