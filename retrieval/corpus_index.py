@@ -2,6 +2,7 @@
 
 import bisect
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.embedding import Embedder
 from retrieval.digest import Digest, make_digest
 from retrieval.lexical import LexicalIndex, places_of
 from retrieval.lines import Line
@@ -17,6 +19,7 @@ from retrieval.sentences import Span
 from retrieval.window_index import WindowRecord
 
 _MOST_DIGESTS = 16  # budgets whose digest is kept
+_MOST_QUESTIONS = 16  # a router, a reader and a retriever want the vector of the same one
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,9 @@ class Evidence:
 
 
 class CorpusIndex:
-    """Immutable once built. Sentences are numbered through the corpus in document order."""
+    """Immutable once built, but for what it remembers. Sentences are numbered through the corpus in
+    document order.
+    """
 
     def __init__(
         self,
@@ -71,6 +76,7 @@ class CorpusIndex:
         self.keys = [p.record.keys for p in placed]  # one a window, mapped from its file
         self.vectors: NDArray[np.float32] = _join([p.record.vectors for p in placed], 1)
         self._lexical = lexical
+        self._questions: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._digests = {digest.budget: digest for digest in digests}
         faiss.omp_set_num_threads(1)  # one search is faster on one thread than on contended ones
         self._dense = faiss.IndexFlatIP(max(1, self.vectors.shape[-1]))
@@ -101,6 +107,18 @@ class CorpusIndex:
     def place(self, sentence: int) -> str:
         """A sentence with its neighbours, behind its document's first."""
         return " ".join(self.text(row) for row in dict.fromkeys(self.places[sentence].tolist()))
+
+    def vector_of(self, question: str, embedder: Embedder) -> NDArray[np.float32]:
+        """A question's unit vector [dimension], read-only, by the embedder of this index. The last few
+        are remembered here, so that whoever may not ask this index meets no trace of its questions.
+        """
+        if question not in self._questions:
+            vector = embedder.embed_question(question)
+            vector.flags.writeable = False
+            self._questions[question] = vector
+            if len(self._questions) > _MOST_QUESTIONS:
+                self._questions.popitem(last=False)
+        return self._questions[question]
 
     def window_of(self, sentence: int) -> int:
         """The number of the window that a sentence stands in."""

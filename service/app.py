@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from weakref import WeakSet
 
 import numpy as np
 import structlog
@@ -23,7 +22,7 @@ from service.artifacts import StoredArtifacts
 from service.config import Layout, ServiceConfig
 from service.cores import CoreShare
 from service.lent_backends import LentBackends
-from service.library import Library
+from service.library import Memory
 from service.model_thread import ModelThread
 from service.prompt_room import PromptRoom
 from service.queues import Queues
@@ -43,8 +42,8 @@ from service.telemetry.metrics import Metrics
 from service.telemetry.page import MetricsPage, PageAddress
 from service.telemetry.tracing import NoTracing, OpenTelemetry
 from service.telemetry.watched_answers import WatchedTextAnswers
-from service.tenant_backend import Shared, build
-from service.tenants import Tenants
+from service.tenant_backend import Shared, build, tend
+from service.tenants import Tenant, Tenants
 from service.text_answering import TextAnswerer
 from service.timings import Timings
 from service.tokens import DEFAULT_TENANT, TokenFile
@@ -86,14 +85,15 @@ class Service:
         admission = Admission(config.limits, config.batch)
         queues = Queues(self._tenants)
         self.supervisor = WorkerSupervisor(config, queues)
-        info, libraries = _info(model, embedder), WeakSet[Library]()
+        info = _info(model, embedder)
+        memory = Memory(config.resident_corpora, config.resident_cartridge_bytes)
         self.metrics = Metrics(
             METHODS,
             Sources(
                 build=Build(info.version, model.fingerprint[:16], info.device, info.dtype),
                 questions=lambda: admission.under_way,
                 model=lambda: self._thread.load,
-                library=lambda: self._shared.load,
+                library=lambda: memory.load,
                 jobs=queues.census,
                 has_worker=lambda: self.supervisor.worker_pid is not None,
             ),
@@ -114,15 +114,24 @@ class Service:
             info,
             self.metrics,
             self._tracing,
-            libraries,
+            memory,
         )
-        # An only server's worker is not there yet; others may be writing.
-        tidy = StoredArtifacts.tidy if is_alone else StoredArtifacts.sweep
-        self.backend = build(self._shared, self._tenants.of(DEFAULT_TENANT), tidy)
+        self._tended: set[str] = set()
+        if is_alone:  # its worker is not there yet, so that nobody is writing
+            for tenant in self._tenants.all():
+                self._tend(tenant, StoredArtifacts.tidy)
+        self.backend = self._backend_of(DEFAULT_TENANT)
         self.backends = LentBackends(self.backend, self._backend_of, config.resident_tenants)
 
-    def _backend_of(self, tenant: str) -> Backend:
-        return build(self._shared, self._tenants.enrol(tenant), StoredArtifacts.sweep)
+    def _backend_of(self, name: str) -> Backend:
+        tenant = self._tenants.enrol(name)
+        if name not in self._tended:
+            self._tend(tenant, StoredArtifacts.sweep)
+        return build(self._shared, tenant)
+
+    def _tend(self, tenant: Tenant, tidy: Callable[[StoredArtifacts], None]) -> None:
+        tend(self._shared, tenant, tidy)
+        self._tended.add(tenant.name)
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors [len(texts), dimension], made by the model's thread, which owns the embedder."""

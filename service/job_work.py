@@ -16,7 +16,7 @@ from service.errors import Code, ServiceError
 from service.first_cartridge import INSTANT, FirstCartridges
 from service.indexing import Indexer
 from service.lease import Lease
-from service.library import Library
+from service.library import Library, Memory
 from service.queues import Queue
 from service.state.content import ContentStore
 from service.state.index_catalog import Catalog, Catalogs
@@ -118,8 +118,7 @@ class JobWork:
             self._windows,
             self._reader.recipe.digest,
             self._model,
-            1,
-            0,
+            Memory(1, 0),
         )
         request = TrainRequest.of(job.request)
         trainer = Trainer(self._model, self._embedder, self._layout, self._shelf)

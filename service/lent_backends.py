@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from service.errors import fail
 from service.rpc.backend import Backend
 from service.tokens import DEFAULT_TENANT
 
@@ -21,7 +20,9 @@ class _Place:
 
 
 class LentBackends:
-    """Holds the default tenant's for ever and at most `most` others; used on the event loop alone."""
+    """Holds the default tenant's for ever, those with calls under way, and of the others as many as make
+    `most` with these; used on the event loop alone.
+    """
 
     def __init__(self, default: Backend, make: Callable[[str], Backend], most: int) -> None:
         """`make` is called in a thread and may raise ServiceError."""
@@ -30,16 +31,12 @@ class LentBackends:
 
     @asynccontextmanager
     async def use(self, tenant: str) -> AsyncIterator[Backend]:
-        """Lends a tenant's backend, which stays as long as the block lasts.
-
-        Raises:
-            ServiceError: TENANTS_FULL where calls of too many other tenants are under way, and what
-                making the backend raises.
-        """
+        """Lends a tenant's backend, which stays as long as the block does. Raises what making does."""
         if tenant == DEFAULT_TENANT:
             yield self._default
             return
-        place = self._take(tenant)
+        place = self._places.setdefault(tenant, _Place())
+        self._places.move_to_end(tenant)
         place.calls += 1
         try:
             async with place.making:
@@ -48,25 +45,10 @@ class LentBackends:
             yield place.backend
         finally:
             place.calls -= 1
-            if place.backend is None and not place.calls:
-                self._places.pop(tenant, None)
+            self._drop_idle()
 
-    def _take(self, tenant: str) -> _Place:
-        if tenant not in self._places:
-            self._make_room()
-            self._places[tenant] = _Place()
-        self._places.move_to_end(tenant)
-        return self._places[tenant]
-
-    def _make_room(self) -> None:
-        if len(self._places) < self._most:
-            return
-        idle = next((name for name, place in self._places.items() if not place.calls), None)
-        if idle is None:
-            raise fail(
-                "TENANTS_FULL",
-                f"calls of {self._most} tenants are under way, the most this server serves at once; "
-                "ask again in a second",
-                retry_after_seconds=1.0,
-            )
-        del self._places[idle]
+    def _drop_idle(self) -> None:
+        idle = [name for name, place in self._places.items() if not place.calls]
+        for name in idle:
+            if len(self._places) > self._most or self._places[name].backend is None:
+                del self._places[name]

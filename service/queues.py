@@ -43,22 +43,23 @@ class Queues:
 
     def __init__(self, tenants: Tenants, lease_seconds: float = LEASE_SECONDS) -> None:
         self._tenants, self._lease_seconds = tenants, lease_seconds
-        self._served = ""  # whose job was claimed last
 
     def all(self) -> Iterator[Queue]:
-        """The default tenant's first."""
-        for name in self._tenants.names():
-            yield Queue.of(self._tenants.of(name), self._lease_seconds)
+        """Those whose jobs were taken longest ago first."""
+        for tenant in self._tenants.all():
+            yield Queue.of(tenant, self._lease_seconds)
 
     def claim(self, worker: str) -> tuple[Queue, Job] | None:
-        """The next job, from the tenants in turn, so that nobody's long queue keeps others waiting."""
-        queues = list(self.all())
-        names = [queue.tenant.name for queue in queues]
-        first = names.index(self._served) + 1 if self._served in names else 0
-        for queue in queues[first:] + queues[:first]:
-            if job := queue.jobs.claim(worker):
-                self._served = queue.tenant.name
-                return queue, job
+        """The next job, from the tenants in turn, so that nobody's long queue keeps others waiting.
+        Whose turn it is stands in the store: workers come and go, some after one job.
+        """
+        for queue in self.all():
+            if not queue.jobs.has_work():  # looked up before it locks others out
+                continue
+            with queue.jobs.transaction():
+                if job := queue.jobs.claim(worker):
+                    self._tenants.note_taken(queue.tenant.name)
+                    return queue, job
         return None
 
     def has_work(self) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from weakref import WeakSet
 
 from retrieval.window_index import IndexRecipe, WindowShelf
 from service.admission import Admission
 from service.answering import MemoryAnswerer
 from service.artifacts import StoredArtifacts
 from service.config import ServiceConfig
-from service.library import Library, LibraryLoad, reopen_unindexed
+from service.library import Library, Memory, reopen_unindexed
 from service.model_thread import ModelThread
 from service.prompt_room import PromptRoom
 from service.queues import Queue
@@ -42,7 +41,7 @@ OUTCOME_SECONDS = 30 * 24 * 3600.0  # how long an answer that nobody judged is r
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared:
-    """What all tenants' calls share: nothing that is told by one of them is kept in it."""
+    """What all tenants' calls share: nothing that one of them told can be asked of it by another."""
 
     config: ServiceConfig
     recipe: IndexRecipe
@@ -57,53 +56,44 @@ class Shared:
     info: ServerInfo
     observer: Observer
     tracing: Tracing
-    libraries: WeakSet[Library]  # of all tenants, for their number alone
-
-    @property
-    def load(self) -> LibraryLoad:
-        """What all libraries hold together."""
-        loads = [library.load for library in list(self.libraries)]
-        return LibraryLoad(
-            sum(one.corpora for one in loads),
-            sum(one.cartridges for one in loads),
-            sum(one.cartridge_bytes for one in loads),
-            sum(one.hits for one in loads),
-            sum(one.loads for one in loads),
-        )
+    memory: Memory
 
 
-def build(shared: Shared, tenant: Tenant, tidy: Callable[[StoredArtifacts], None]) -> Backend:
-    """The backend of one tenant, from its records and folders alone; `tidy` cleans these first.
+def tend(shared: Shared, tenant: Tenant, tidy: Callable[[StoredArtifacts], None]) -> None:
+    """What is done once, before a tenant's first call: what is too old is forgotten, indexes of another
+    model are taken back, and `tidy` removes what nobody needs. Blocks.
 
-    Blocks. Raises ServiceError where the state cannot be used.
+    Raises ServiceError where the state cannot be used.
     """
+    store, layout = tenant.store, tenant.layout
+    Requests(store).forget(store.now() - REQUEST_SECONDS)
+    OutcomesLog(store).forget(store.now() - OUTCOME_SECONDS)
+    content = ContentStore(layout.data)
+    corpora = Corpora(store, content, shared.config.limits)
+    reopen_unindexed(corpora, Catalogs(layout.catalogs), shared.recipe.digest)
+    tidy(StoredArtifacts(layout, corpora, content))
+
+
+def build(shared: Shared, tenant: Tenant) -> Backend:
+    """The backend of one tenant, from its records and folders alone."""
     config, store, layout = shared.config, tenant.store, tenant.layout
     queue = Queue.of(tenant, limits=config.limits)
     content, recipe = ContentStore(layout.data), shared.recipe.digest
-    requests, outcomes = Requests(store), OutcomesLog(store)
-    requests.forget(store.now() - REQUEST_SECONDS)
-    outcomes.forget(store.now() - OUTCOME_SECONDS)
-    reopen_unindexed(queue.corpora, Catalogs(layout.catalogs), recipe)
-    artifacts = StoredArtifacts(layout, queue.corpora, content)
-    tidy(artifacts)
-    library = Library(
-        layout, content, WindowShelf(layout.windows, shared.recipe), recipe, shared.thread.model,
-        config.resident_corpora, config.resident_cartridge_bytes,
-    )  # fmt: skip
-    shared.libraries.add(library)
+    windows, model = WindowShelf(layout.windows, shared.recipe), shared.thread.model
+    library = Library(layout, content, windows, recipe, model, shared.memory)
     return Backend(
         corpora=queue.corpora,
         uploads=Uploads(store, content, queue.corpora, config.limits, layout.uploads),
         jobs=queue.jobs,
         shelf=queue.shelf,
-        requests=requests,
-        outcomes=outcomes,
+        requests=Requests(store),
+        outcomes=OutcomesLog(store),
         limits=config.limits,
         answerer=_answerer(shared, tenant, library, content),
         text_answerer=shared.text_answerer,
         count_tokens=lambda text: len(shared.thread.model.encode(text)),
         supervisor=shared.supervisor,
-        artifacts=artifacts,
+        artifacts=StoredArtifacts(layout, queue.corpora, content),
         residents=Residents(library, shared.thread, config.resident_cartridge_bytes),
         staleness=Staleness(layout, queue.corpora, recipe),
         info=shared.info,

@@ -32,10 +32,13 @@ class Tenants:
     def __init__(self, store: Store, data: Path) -> None:
         self._store, self._data = store, data
 
-    def names(self) -> list[str]:
-        """All who ever called, the default tenant first."""
-        known = (str(key[0]) for key, _ in TENANTS.each(self._store))
-        return [DEFAULT_TENANT, *known]
+    def all(self) -> list[Tenant]:
+        """The default tenant and all who ever called; those whose jobs were taken longest ago, or never,
+        come first.
+        """
+        known = {str(key[0]): float(record["taken"]) for key, record in TENANTS.each(self._store)}
+        known.setdefault(DEFAULT_TENANT, 0.0)
+        return [self.of(name) for name in sorted(known, key=lambda name: known[name])]
 
     def of(self, name: str) -> Tenant:
         """What a tenant has. Raises MALFORMED_ID."""
@@ -47,7 +50,15 @@ class Tenants:
     def enrol(self, name: str) -> Tenant:
         """The same, made known to those who work for all tenants. Raises MALFORMED_ID."""
         tenant = self.of(name)
-        if name != DEFAULT_TENANT and TENANTS.get(self._store, (name,)) is None:
-            TENANTS.put(self._store, (name,), {"create_time": self._store.now()})
+        with self._store.transaction():
+            if TENANTS.get(self._store, (name,)) is None:
+                self._note(name, taken=0.0)
         tenant.layout.data.mkdir(parents=True, exist_ok=True)
         return tenant
+
+    def note_taken(self, name: str) -> None:
+        """One of the tenant's jobs was taken; the others are before it next time."""
+        self._note(name, taken=self._store.now())
+
+    def _note(self, name: str, taken: float) -> None:
+        TENANTS.put(self._store, (name,), {"taken": taken})

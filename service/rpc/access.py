@@ -13,6 +13,7 @@ from service.errors import fail
 from service.rpc.backend import Backend
 from service.rpc.interceptors import Handler, HandlerInterceptor
 from service.rpc.permissions import EXEMPT, check
+from service.telemetry.call import note
 from service.tokens import DEFAULT_TENANT, Caller, TokenFile
 
 TOKEN_KEY = "authorization"
@@ -60,6 +61,8 @@ class Access:
             yield None
             return
         async with self.lend(method, metadata) as (caller, backend):
+            if caller.token_id:
+                note(tenant=caller.tenant, token=caller.token_id)
             # Not reset: each call runs in a task, so in a context of its own.
             _current.set(backend)
             yield caller

@@ -21,7 +21,7 @@ from service.answers import Question
 from service.config import Layout, ServiceConfig
 from service.errors import ServiceError
 from service.indexing import Indexer, IndexProgress
-from service.library import Library, ResidentCorpus
+from service.library import Library, Memory, ResidentCorpus
 from service.model_thread import ModelThread
 from service.prompt_room import PromptRoom
 from service.router import Router
@@ -119,7 +119,7 @@ def build(
     heads = retrieval_heads(model)
     reader = WindowReader(model, embedder, heads)
     windows, catalogs = WindowShelf(layout.windows, reader.recipe), Catalogs(layout.catalogs)
-    library = Library(layout, content, windows, reader.recipe.digest, model, 2, 1 << 24)
+    library = Library(layout, content, windows, reader.recipe.digest, model, Memory(2, 1 << 24))
     readers = Readers(model, heads, embedder, reader.size)
     routes = Routes(model, embedder, readers, config.reading, config.crag)
     thread = ModelThread(model, config.batch)
