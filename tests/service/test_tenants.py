@@ -8,7 +8,6 @@ import grpc
 import pytest
 from google.longrunning import operations_pb2
 from longmemory.v1 import cartridge_pb2, corpus_pb2, job_pb2, query_pb2
-from redis_room import serving_redis
 from tenant_room import SECRETS, TEXTS, Member, TenantRoom, tenant_room
 from tenant_rows import (
     IDEMPOTENT,
@@ -40,22 +39,11 @@ class Town:
     things: Things
 
 
-@pytest.fixture(scope="module", params=["sqlite", "redis"])
-def state(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield ""
-        return
-    with serving_redis(tmp_path_factory.mktemp("redis")) as running:
-        yield running.url
-
-
 @pytest.fixture(scope="module")
 def town(
-    state: str, tmp_path_factory: pytest.TempPathFactory, model_folder: Path
+    lasting_state: str, tmp_path_factory: pytest.TempPathFactory, model_folder: Path
 ) -> Iterator[Town]:
-    with tenant_room(tmp_path_factory.mktemp("town") / "data", model_folder, state) as room:
+    with tenant_room(tmp_path_factory.mktemp("town") / "data", model_folder, lasting_state) as room:
         alpha, beta = room.member("alpha"), room.member("beta")
         things = make_things(alpha, TEXTS["alpha"])
         beta.fill("books", TEXTS["beta"])
