@@ -16,7 +16,9 @@ import pytest
 from longmemory.v1 import cartridge_pb2, corpus_pb2, query_pb2
 from prometheus_client import generate_latest
 from tenant_room import SECRETS, TEXTS, Member, TenantRoom, tenant_room
+from typer.testing import CliRunner
 
+from service.cli.main import app
 from service.tokens import Role
 
 CARTRIDGE = "corpora/twin/cartridges/cart-one"
@@ -210,6 +212,18 @@ def test_a_tenants_backend_is_made_anew_after_others_and_nothing_stays_of_the_ol
         backends._most = 64
     assert twins.alpha.resident() == []
     assert warm(twins.alpha).hits == 1
+
+
+def test_the_command_line_sends_the_token_that_stands_in_front_or_in_the_environment(
+    twins: Twins,
+) -> None:
+    call = ["corpus", "ls", "--json", "--server", twins.room.server.address]
+    for flags, given in ((["--token", twins.beta.secret], ""), ([], twins.beta.secret)):
+        done = CliRunner().invoke(app, [*flags, *call], env={"LONGMEMORY_TOKEN": given or None})
+        assert done.exit_code == 0, done.output
+        assert [one["id"] for one in json.loads(done.stdout)] == ["twin"]
+    refused = CliRunner().invoke(app, call, env={"LONGMEMORY_TOKEN": None})
+    assert "TOKEN_MISSING" in refused.output
 
 
 def metrics_page(room: TenantRoom) -> str:

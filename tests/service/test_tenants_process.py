@@ -1,16 +1,17 @@
-"""Tenants of a server process with its worker, by the command line, over a restart; and of a data folder
-that was filled before there were any.
+"""Tenants of a server process with its worker, over a restart, in a data folder that was filled before
+there were any; and workers of their own for all of them.
 """
 
 import json
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from process_room import COMMAND, ENVIRONMENT, PATIENCE, Server, serving, until, working
 from redis_room import serving_redis
+
+from service.client.connection import Client, Credentials, SourceDocument
 
 pytestmark = [pytest.mark.process, pytest.mark.long]
 
@@ -21,33 +22,31 @@ TEXTS = {
 }
 
 
-def command(*arguments: str | Path, status: int = 0) -> str:
-    """What a command says, on both of its streams."""
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
-    assert done.returncode == status, done.stderr
-    return done.stdout + done.stderr
-
-
 def token(data: Path, tenant: str) -> str:
-    made = command("token", "add", "--role", "admin", "--tenant", tenant, "--data", data, "--json")
-    secret: str = json.loads(made)["token"]
-    return secret
-
-
-def asked(server: Server, secret: str, question: str = "Who tends the lamp?") -> dict[str, Any]:
-    said = command(
-        "--token", secret, "ask", "books", question, "--route", "crag", "--max-tokens", "4",
-        "--json", "--server", server.address,
+    """What `longmemory token add` prints."""
+    flags = ("token", "add", "--role", "admin", "--tenant", tenant, "--data", str(data))
+    done = subprocess.run(
+        [*COMMAND, *flags],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
-    found: dict[str, Any] = json.loads(said)
-    return found
+    return done.stdout.strip()
 
 
-def filled(server: Server, secret: str, file: Path) -> None:
-    command("--token", secret, "corpus", "add", "books", file, "--server", server.address)
+def client(server: Server, secret: str) -> Client:
+    return Client(server.address, Credentials(secret))
+
+
+def begin(caller: Client, text: str) -> str:
+    """A corpus of one document, and the job that indexes it."""
+    caller.create_corpus("books")
+    caller.upload("books", [SourceDocument("a.txt", text.encode())])
+    return caller.index("books")
+
+
+def evidence(server: Server, secret: str) -> list[str]:
+    with client(server, secret) as caller:
+        answer = caller.ask("books", "Who tends the lamp?", "crag", max_output_tokens=3)
+        return [one.text for one in answer.evidence]
 
 
 def test_tenants_have_one_name_and_their_own_texts_also_after_a_restart(
@@ -56,30 +55,26 @@ def test_tenants_have_one_name_and_their_own_texts_also_after_a_restart(
     data, secrets = tmp_path / "data", {}
     with serving(data, model_folder) as server:
         server.succeed(server.register("books", {"a.txt": TEXTS["default"]}))  # nobody has a token
-        for name in TEXTS:
+        for name, text in TEXTS.items():
             secrets[name] = token(data, name)
-        for name in ("north", "south"):
-            file = tmp_path / name / "a.txt"
-            file.parent.mkdir()
-            file.write_text(TEXTS[name])
-            filled(server, secrets[name], file)
+            if name != "default":
+                with client(server, secrets[name]) as caller:
+                    caller.wait(begin(caller, text))
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(PATIENCE) == 0
     with serving(data, model_folder, name="again") as server:
         for name, text in TEXTS.items():
-            told = [one["text"] for one in asked(server, secrets[name])["evidence"]]
-            assert told == [text]
-        gone = command(
-            "--token", secrets["north"], "corpus", "rm", "books", "--yes", "--server",
-            server.address,
-        )  # fmt: skip
-        assert "books" in gone
-        assert asked(server, secrets["south"])["evidence"]
-    listed = command("token", "list", "--data", data, "--json")
-    assert [one["tenant"] for one in json.loads(listed)] == list(TEXTS)
+            assert evidence(server, secrets[name]) == [text]
+        with client(server, secrets["north"]) as caller:
+            caller.delete_corpus("books")
+            assert caller.list_corpora() == []
+        assert evidence(server, secrets["south"]) == [TEXTS["south"]]
+    stored = json.loads((data / "tokens.json").read_text())["tokens"]
+    assert {one["tenant"] for one in stored} == set(TEXTS)
+    assert not [one for one in secrets.values() if one in (data / "tokens.json").read_text()]
 
 
-def test_workers_beside_the_servers_do_the_jobs_of_all_tenants(
+def test_workers_of_one_job_each_do_the_jobs_of_all_tenants(
     tmp_path: Path, model_folder: Path
 ) -> None:
     data = tmp_path / "data"
@@ -87,14 +82,9 @@ def test_workers_beside_the_servers_do_the_jobs_of_all_tenants(
         serving_redis(tmp_path / "redis") as redis,
         serving(data, model_folder, state=redis.url) as server,
     ):
-        file = tmp_path / "a.txt"
         for name in ("north", "south"):
-            secret = token(data, name)
-            file.write_text(TEXTS[name])
-            command(
-                "--token", secret, "corpus", "add", "books", file, "--no-wait",
-                "--server", server.address,
-            )  # fmt: skip
+            with client(server, token(data, name)) as caller:
+                begin(caller, TEXTS[name])
         for number in range(2):
             with working(data, model_folder, redis.url, f"once{number}", "--once") as worker:
                 assert worker.process.wait(PATIENCE) == 0
