@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from sentence_transformers import SentenceTransformer
 from engine.wheels import embedder_folder
 
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
-_REMEMBERED = 16  # questions: a router, a reader and a retriever want the vector of the same one
 
 
 class Embedder:
@@ -23,7 +21,6 @@ class Embedder:
         self._encoder = encoder
         self.dimension = int(encoder.get_embedding_dimension())
         self.fingerprint = _digest(encoder)
-        self._remembered = lru_cache(_REMEMBERED)(self._embed_one)
 
     @classmethod
     def load(cls, name: str = DEFAULT_EMBEDDER, device: str = "cpu") -> "Embedder":
@@ -56,12 +53,10 @@ class Embedder:
         return vectors
 
     def embed_question(self, question: str) -> NDArray[np.float32]:
-        """The question's unit vector [dimension], not to be written to; the last few are remembered."""
-        return self._remembered(question)
-
-    def _embed_one(self, text: str) -> NDArray[np.float32]:
-        vector: NDArray[np.float32] = self.embed([text])[0]
-        vector.flags.writeable = False
+        """The question's unit vector [dimension]; nothing of it is remembered here, where all who ask
+        would share it.
+        """
+        vector: NDArray[np.float32] = self.embed([question])[0]
         return vector
 
 

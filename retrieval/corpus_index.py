@@ -2,6 +2,7 @@
 
 import bisect
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.embedding import Embedder
 from retrieval.dense_index import DenseIndex
 from retrieval.digest import Digest, make_digest
 from retrieval.lexical import LexicalIndex, places_of
@@ -17,6 +19,7 @@ from retrieval.sentences import Span
 from retrieval.window_index import WindowRecord
 
 _MOST_DIGESTS = 16  # budgets whose digest is kept
+_MOST_QUESTIONS = 16  # a router, a reader and a retriever want the vector of the same one
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,9 @@ class Evidence:
 
 
 class CorpusIndex:
-    """Immutable once built. Sentences are numbered through the corpus in document order."""
+    """Immutable once built, but for what it remembers. Sentences are numbered through the corpus in
+    document order.
+    """
 
     def __init__(
         self,
@@ -72,6 +77,7 @@ class CorpusIndex:
         self.keys = [p.record.keys for p in placed]  # one a window, mapped from its file
         self.vectors: NDArray[np.float32] = _join([p.record.vectors for p in placed], 1)
         self._lexical, self._dense = lexical, dense
+        self._questions: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._digests = {digest.budget: digest for digest in digests}
 
     def __len__(self) -> int:
@@ -103,6 +109,18 @@ class CorpusIndex:
     def place(self, sentence: int) -> str:
         """A sentence with its neighbours, behind its document's first."""
         return " ".join(self.text(row) for row in dict.fromkeys(self.places[sentence].tolist()))
+
+    def vector_of(self, question: str, embedder: Embedder) -> NDArray[np.float32]:
+        """A question's unit vector [dimension], read-only, by the embedder of this index. The last few
+        are remembered here, so that whoever may not ask this index meets no trace of its questions.
+        """
+        if question not in self._questions:
+            vector = embedder.embed_question(question)
+            vector.flags.writeable = False
+            self._questions[question] = vector
+            if len(self._questions) > _MOST_QUESTIONS:
+                self._questions.popitem(last=False)
+        return self._questions[question]
 
     def window_of(self, sentence: int) -> int:
         """The number of the window that a sentence stands in."""

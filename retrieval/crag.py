@@ -57,7 +57,7 @@ def retrieve(
     """
     if not len(index):
         return Findings()
-    scores = search(index, question, embedder.embed_question(question), settings.search)
+    scores = search(index, question, index.vector_of(question, embedder), settings.search)
     numbers = np.array(rank(scores, settings.found))
     scores = scores[numbers]
     ranking = [Candidate(int(n), float(s), 0) for n, s in zip(numbers, scores, strict=True)]
@@ -96,7 +96,7 @@ def overview(
     """
     digest = index.digest(settings.evidence, cost)
     rows = list(digest.sentences)
-    cosines = index.vectors[rows] @ embedder.embed_question(question)
+    cosines = index.vectors[rows] @ index.vector_of(question, embedder)
     evidence = [
         Candidate(row, float(cosine), cost(row) + size_tokens(count))
         for row, cosine, count in zip(rows, cosines, digest.speaks_for, strict=True)

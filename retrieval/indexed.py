@@ -71,7 +71,7 @@ class IndexedReader:
         """Every sentence's score by the stored keys and, by its calibrated weight, the embedder."""
         asked, weight = self._scorer.ask(question), self._scorer.heads.dense
         encoder = self._embedder if weight else None
-        vector = encoder.embed_question(question) if encoder else None
+        vector = index.vector_of(question, encoder) if encoder else None
         began = time.perf_counter()
         found = self._scorer.score(index, asked)
         scores = standardised(found.scores)

@@ -16,51 +16,38 @@ from engine.embedding import Embedder
 from engine.model import LanguageModel
 from retrieval.heads import retrieval_heads
 from retrieval.readers import Readers
-from retrieval.window_index import FORMAT, WindowReader, WindowShelf
+from retrieval.window_index import FORMAT, WindowReader
 from service.admission import Admission
-from service.answering import MemoryAnswerer
 from service.artifacts import StoredArtifacts
 from service.config import Layout, ServiceConfig
 from service.cores import CoreShare
-from service.library import Library, reopen_unindexed
+from service.lent_backends import LentBackends
+from service.library import Memory
 from service.model_thread import ModelThread
 from service.prompt_room import PromptRoom
-from service.residents import Residents
-from service.router import Router
+from service.queues import Queues
 from service.routes import Routes
 from service.routing.quality import shipped
 from service.rpc.access import Access, guarded
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
 from service.rpc.server import METHODS, Companion, RunningServer, ServerConfig, serve
-from service.staleness import Staleness
-from service.state.cartridge_shelf import CartridgeShelf
-from service.state.content import ContentStore
-from service.state.corpora import Corpora
 from service.state.data_folder import lock_data_folder
-from service.state.index_catalog import Catalogs
-from service.state.jobs import Jobs
 from service.state.kept_timings import KeptTimings
 from service.state.open_store import agree_on_model, is_shared, open_store
-from service.state.outcomes import tell_unmade
-from service.state.outcomes_log import OutcomesLog
-from service.state.remembering_store import RememberingStore
-from service.state.requests import Requests
-from service.state.uploads import Uploads
-from service.stored_indexes import StoredIndexes
 from service.supervisor import WorkerSupervisor
 from service.telemetry.gauges import Build, Sources
 from service.telemetry.logs import configure_logs
 from service.telemetry.metrics import Metrics
 from service.telemetry.page import MetricsPage, PageAddress
 from service.telemetry.tracing import NoTracing, OpenTelemetry
-from service.telemetry.watched_answers import WatchedAnswers, WatchedTextAnswers
+from service.telemetry.watched_answers import WatchedTextAnswers
+from service.tenant_backend import Shared, build, tend
+from service.tenants import Tenant, Tenants
 from service.text_answering import TextAnswerer
 from service.timings import Timings
-from service.tokens import TokenFile
+from service.tokens import DEFAULT_TENANT, TokenFile
 
-REQUEST_SECONDS = 24 * 3600.0  # how long a repeated request gets its first answer
-OUTCOME_SECONDS = 30 * 24 * 3600.0  # how long an answer that nobody judged is remembered
 _log = structlog.stdlib.get_logger("longmemory")
 
 # The model's thread gives the interpreter's lock away at every tensor operation and waits so long for
@@ -76,17 +63,11 @@ class Service:
         is_alone = not is_shared(config.state)
         self._lock = lock_data_folder(config.data) if is_alone else None
         self._store = store = open_store(config.state, layout.database)
-        asked = RememberingStore(store)  # what questions read, also while the store is away
-        content = ContentStore(config.data)
-        corpora = Corpora(store, content, config.limits)
-        shelf = CartridgeShelf(store, config.limits)
-        jobs = Jobs(store, limits=config.limits, on_unmade=tell_unmade(corpora, shelf))
-        requests = Requests(store)
-        requests.forget(store.now() - REQUEST_SECONDS)
+        self._tenants = Tenants(store, config.data)
         model = LanguageModel.load(config.engine)
         if not is_alone:
             agree_on_model(store, model.fingerprint)
-        embedder = Embedder.load(device=model.device.type)
+        self._embedder = embedder = Embedder.load(device=model.device.type)
         heads = retrieval_heads(model, layout.calibrations, layout.data)
         if not heads.calibrated:
             _log.warning(
@@ -95,76 +76,62 @@ class Service:
                 model=model.name,
             )
         recipe = WindowReader(model, embedder, heads).recipe
-        windows = WindowShelf(layout.windows, recipe, layout.data)
-        reopen_unindexed(corpora, Catalogs(layout.catalogs, layout.data), recipe.digest)
-        most = config.resident_corpora, config.resident_cartridge_bytes
-        library = Library(layout, content, windows, recipe.digest, model, *most)
         readers = Readers(model, heads, embedder, recipe.size)
         routes = Routes(model, embedder, readers, config.reading, config.crag)
         cores = CoreShare(layout.cores, "server", "worker", config.threads, config.data)
         self._thread = ModelThread(model, config.batch, cores.take)
         self._timings = Timings(KeptTimings(store), model.fingerprint, str(model.device))
-        outcomes = OutcomesLog(store)
-        outcomes.forget(store.now() - OUTCOME_SECONDS)
-        router = Router(config.policy, shipped(), self._timings, OutcomesLog(asked))
         room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
         self.admission = admission = Admission(config.limits, config.batch)
-        self.supervisor = WorkerSupervisor(config, jobs)
-        artifacts = StoredArtifacts(layout, corpora, content)
-        if is_alone:
-            artifacts.tidy()
-        else:  # others may be writing
-            artifacts.sweep()
-        self._embedder = embedder
+        queues = Queues(self._tenants)
+        self.supervisor = WorkerSupervisor(config, queues)
         info = _info(model, embedder)
+        memory = Memory(config.resident_corpora, config.resident_cartridge_bytes)
         self.metrics = Metrics(
             METHODS,
             Sources(
                 build=Build(info.version, model.fingerprint[:16], info.device, info.dtype),
                 questions=lambda: admission.under_way,
                 model=lambda: self._thread.load,
-                library=lambda: library.load,
-                jobs=jobs.census,
+                library=lambda: memory.load,
+                jobs=queues.census,
                 has_worker=lambda: self.supervisor.worker_pid is not None,
             ),
         )
         self._tracing = OpenTelemetry(info.version) if config.otel else NoTracing()
-        answerer = MemoryAnswerer(
+        texts = TextAnswerer(routes, self._thread, room, admission)
+        self._shared = Shared(
             config,
-            Corpora(asked, content, config.limits),
-            CartridgeShelf(asked, config.limits),
-            library,
+            recipe,
             routes,
             self._thread,
             room,
             admission,
-            router,
+            shipped(),
+            self._timings,
+            WatchedTextAnswers(texts, self.metrics, config.logs.questions),
+            self.supervisor,
+            info,
+            self.metrics,
+            self._tracing,
+            memory,
         )
-        texts = TextAnswerer(routes, self._thread, room, admission)
-        told = config.logs.questions
-        self.backend = Backend(
-            corpora=corpora,
-            uploads=Uploads(store, content, corpora, config.limits, layout.uploads),
-            jobs=jobs,
-            shelf=shelf,
-            requests=requests,
-            outcomes=outcomes,
-            limits=config.limits,
-            answerer=WatchedAnswers(answerer, self.metrics, told),
-            text_answerer=WatchedTextAnswers(texts, self.metrics, told),
-            count_tokens=lambda text: len(model.encode(text)),
-            supervisor=self.supervisor,
-            artifacts=artifacts,
-            residents=Residents(library, self._thread, config.resident_cartridge_bytes),
-            staleness=Staleness(layout, corpora, recipe.digest),
-            info=info,
-            indexes=StoredIndexes(layout, recipe.digest),
-            observer=self.metrics,
-            tracing=self._tracing,
-            is_alive=lambda: self._thread.is_alive,
-            check_state=store.check,
-            require_open=admission.require_open,
-        )
+        self._tended: set[str] = set()
+        if is_alone:  # its worker is not there yet, so that nobody is writing
+            for tenant in self._tenants.all():
+                self._tend(tenant, StoredArtifacts.tidy)
+        self.backend = self._backend_of(DEFAULT_TENANT)
+        self.backends = LentBackends(self.backend, self._backend_of, config.resident_tenants)
+
+    def _backend_of(self, name: str) -> Backend:
+        tenant = self._tenants.enrol(name)
+        if name not in self._tended:
+            self._tend(tenant, StoredArtifacts.sweep)
+        return build(self._shared, tenant)
+
+    def _tend(self, tenant: Tenant, tidy: Callable[[StoredArtifacts], None]) -> None:
+        tend(self._shared, tenant, tidy)
+        self._tended.add(tenant.name)
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors [len(texts), dimension], made by the model's thread, which owns the embedder."""
@@ -198,7 +165,7 @@ def run_server(config: ServiceConfig) -> None:
     open_door = _door(config) if config.http else None
     config.data.mkdir(parents=True, exist_ok=True)
     service = Service(config)
-    access = guarded(service.backend, TokenFile(config.data), config.auth)
+    access = guarded(service.backends.use, TokenFile(config.data), config.auth)
     with ExitStack() as stack:
         page = MetricsPage(page_address, service.metrics.registry) if page_address else None
         if page:

@@ -38,8 +38,9 @@ class ServiceConfig:
     instant_tokens: int = 4096  # corpora up to this get a cartridge by themselves; 0: none does
     state: str = ""  # where records are kept: a URL of Redis; empty: SQLite in the data folder
     workers: int | None = None  # 0 or 1 process to index and train; None: 1 with SQLite alone
-    resident_corpora: int = 8
-    resident_cartridge_bytes: int = 2 * 1024**3
+    resident_corpora: int = 8  # of all tenants together
+    resident_cartridge_bytes: int = 2 * 1024**3  # of all tenants together
+    resident_tenants: int = 64  # beside the default one, and beside them who is calling
     metrics: str = ""  # HOST:PORT of the metrics page; empty: there is none
     otel: bool = False  # whether spans go to an OpenTelemetry collector
     logs: LogSettings = field(default_factory=LogSettings)
@@ -47,6 +48,8 @@ class ServiceConfig:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ValueError(f"batch is {self.batch}; give a whole number of at least 1")
+        if self.resident_tenants < 1:
+            raise ValueError(f"resident_tenants is {self.resident_tenants}; give at least 1")
 
     @property
     def engine(self) -> EngineConfig:

@@ -1,6 +1,7 @@
 """What a job's two kinds do with a loaded model: index a corpus, train a cartridge."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -15,43 +16,46 @@ from service.errors import Code, ServiceError
 from service.first_cartridge import INSTANT, FirstCartridges
 from service.indexing import Indexer
 from service.lease import Lease
-from service.library import Library
+from service.library import Library, Memory
+from service.queues import Queue
 from service.removal import remove_tree
-from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore
-from service.state.corpora import Corpora
 from service.state.index_catalog import Catalog, Catalogs
 from service.state.job import Job, JobKind
-from service.state.jobs import Jobs
 from service.training import Trainer, TrainRequest
 
 _log = structlog.stdlib.get_logger("longmemory.worker")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Tools:
+    """What every job is done with, whosever it is."""
+
+    model: LanguageModel
+    embedder: Embedder
+    reader: WindowReader
+
+    @classmethod
+    def load(cls, engine: EngineConfig, layout: Layout) -> "Tools":
+        """Loads the models, and what was measured of their heads."""
+        model = LanguageModel.load(engine)
+        embedder = Embedder.load(device=model.device.type)
+        heads = retrieval_heads(model, layout.calibrations, layout.data)
+        return cls(model, embedder, WindowReader(model, embedder, heads))
+
+
 class JobWork:
-    """One loaded model, and the records that its work ends in."""
+    """The work on one tenant's jobs: the tools, and the records and folders that it ends in."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        engine: EngineConfig,
-        corpora: Corpora,
-        shelf: CartridgeShelf,
-        jobs: Jobs,
-        instant_tokens: int,
-    ) -> None:
-        self._layout, self._corpora, self._shelf, self._jobs = layout, corpora, shelf, jobs
+    def __init__(self, tools: Tools, queue: Queue, instant_tokens: int) -> None:
+        layout = queue.tenant.layout
+        self._layout, self._jobs = layout, queue.jobs
+        self._corpora, self._shelf = queue.corpora, queue.shelf
         self._content = ContentStore(layout.data)
-        self._model = LanguageModel.load(engine)
-        self._first = FirstCartridges(shelf, jobs, layout, self._model.fingerprint, instant_tokens)
-        self._embedder = Embedder.load(device=self._model.device.type)
-        heads = retrieval_heads(self._model, layout.calibrations, layout.data)
-        self._reader = WindowReader(self._model, self._embedder, heads)
+        self._model, self._embedder, self._reader = tools.model, tools.embedder, tools.reader
+        fingerprint = self._model.fingerprint
+        self._first = FirstCartridges(self._shelf, self._jobs, layout, fingerprint, instant_tokens)
         self._windows = WindowShelf(layout.windows, self._reader.recipe, layout.data)
-
-    @property
-    def model_fingerprint(self) -> str:
-        return self._model.fingerprint
 
     def do(self, job: Job, lease: Lease, work: Path) -> dict[str, object]:
         """Does a job; `work` is the folder of this claim. Its result, as JSON values."""
@@ -114,8 +118,7 @@ class JobWork:
             self._windows,
             self._reader.recipe.digest,
             self._model,
-            1,
-            0,
+            Memory(1, 0),
         )
         request = TrainRequest.of(job.request)
         trainer = Trainer(self._model, self._embedder, self._layout, self._shelf)

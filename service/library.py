@@ -1,9 +1,10 @@
 """Corpora and cartridges held in memory, loaded when asked for, the least used dropped first."""
 
-from collections import OrderedDict
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 from cartridges.manifest import CartridgeError, Manifest
@@ -16,6 +17,7 @@ from retrieval.window_index import WindowShelf
 from service.cartridge_places import find_place
 from service.config import Layout
 from service.errors import fail
+from service.fair_caches import FairCaches
 from service.index_loading import load_index
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
@@ -73,7 +75,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class LibraryLoad:
-    """What a library holds in memory, and how often a cartridge's part was there when it was asked
+    """What libraries hold in memory, and how often a cartridge's part was there when it was asked
     for (`hits`) or had to be read from its files (`loads`).
     """
 
@@ -85,7 +87,28 @@ class LibraryLoad:
 
 
 _MANIFESTS = 64  # of cartridges asked lately
-_Key = tuple[str, str, str, int]  # corpus, cartridge, digest of its tensors, part
+_CorpusKey = tuple[str, str]  # corpus, digest of what was indexed
+_Name = tuple[str, str, str]  # corpus, cartridge, digest of its tensors
+_Key = tuple[str, str, str, int]  # and a part's number
+
+
+class Memory:
+    """What all libraries of a process may hold together. None of them sees what another one holds."""
+
+    def __init__(self, most_corpora: int, most_cartridge_bytes: int) -> None:
+        self.corpora: FairCaches[_CorpusKey, ResidentCorpus] = FairCaches(most_corpora)
+        self.cartridges: FairCaches[_Key, Loaded] = FairCaches(
+            most_cartridge_bytes, lambda loaded: loaded.num_bytes
+        )
+        self.hits = self.loads = 0
+
+    @property
+    def load(self) -> LibraryLoad:
+        """How it stands now; may be read from any thread."""
+        held = self.cartridges.values()
+        num_bytes = sum(loaded.num_bytes for loaded in held)
+        corpora = len(self.corpora.values())
+        return LibraryLoad(corpora, len(held), num_bytes, self.hits, self.loads)
 
 
 def reopen_unindexed(corpora: Corpora, catalogs: Catalogs, recipe: str) -> None:
@@ -106,7 +129,7 @@ def _serves(catalogs: Catalogs, corpus_id: str, recipe: str, digest: str) -> boo
 
 
 class Library:
-    """Loads and keeps what answering needs. One thread uses it."""
+    """Loads and keeps what answering needs, of one tenant. One thread uses all that share a memory."""
 
     def __init__(
         self,
@@ -115,17 +138,14 @@ class Library:
         windows: WindowShelf,
         recipe: str,
         model: LanguageModel,
-        most_corpora: int,
-        most_cartridge_bytes: int,
+        memory: Memory,
     ) -> None:
         self._layout, self._content, self._windows = layout, content, windows
         self._recipe, self._model = recipe, model
         self._catalogs = Catalogs(layout.catalogs, layout.data)
-        self._most_corpora, self._most_bytes = most_corpora, most_cartridge_bytes
-        self._corpora: OrderedDict[tuple[str, str], ResidentCorpus] = OrderedDict()
-        self._cartridges: OrderedDict[_Key, Loaded] = OrderedDict()
-        self._manifest = lru_cache(_MANIFESTS)(self._read_manifest)
-        self._hits = self._loads = 0
+        self._memory = memory
+        self._corpora, self._cartridges = memory.corpora.new(), memory.cartridges.new()
+        self._manifests = FairCaches[_Name, Manifest](_MANIFESTS).new()
 
     def corpus(self, corpus: Corpus) -> ResidentCorpus:
         """The index of a corpus as last indexed, or the earlier one that stands in for a damaged one;
@@ -137,8 +157,8 @@ class Library:
         digest = corpus.indexed_digest or ""
         key = (corpus.id, digest)
         written = self._catalogs.written(corpus.id, self._recipe, digest) if digest else 0
-        held = self._corpora.get(key)
-        if held is None or written not in (0, held.written):
+        resident = self._corpora.get(key)
+        if resident is None or written not in (0, resident.written):
             catalog = self._catalogs.get(corpus.id, self._recipe, digest) if digest else None
             if catalog is None:
                 raise fail(
@@ -147,11 +167,8 @@ class Library:
                     "for its job (`longmemory jobs ls`)",
                     field="corpus",
                 )
-            self._corpora[key] = self._load(corpus.id, catalog, written)
-            while len(self._corpora) > self._most_corpora:
-                self._corpora.popitem(last=False)
-        self._corpora.move_to_end(key)
-        return self._corpora[key]
+            resident = self._corpora.put(key, self._load(corpus.id, catalog, written))
+        return resident
 
     def manifest(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Manifest:
         """What a cartridge says of itself; loads none of its tensors.
@@ -159,28 +176,25 @@ class Library:
         Raises CartridgeError where it lies not there, is damaged, or is another model's or another
         cartridge's than `tensor_digest` is of.
         """
-        return self._manifest(corpus_id, cartridge_id, tensor_digest)
+        key = (corpus_id, cartridge_id, tensor_digest)
+        return self._manifests.get(key) or self._manifests.put(key, self._read_manifest(*key))
 
-    def part(self, corpus_id: str, cartridge_id: str, tensor_digest: str, number: int) -> "Loaded":
+    def part(self, corpus_id: str, cartridge_id: str, tensor_digest: str, number: int) -> Loaded:
         """A checked cartridge with a part of it. Raises what `manifest` does, and CARTRIDGE_MISSING
         where there is no such part.
         """
         self.manifest(corpus_id, cartridge_id, tensor_digest)
         key = (corpus_id, cartridge_id, tensor_digest, number)
-        if key in self._cartridges:
-            self._hits += 1
+        loaded = self._cartridges.get(key)
+        if loaded is not None:
+            self._memory.hits += 1
         else:
-            self._loads += 1
+            self._memory.loads += 1
             folder = self._folder(corpus_id, cartridge_id, tensor_digest)
-            self._cartridges[key] = Loaded(
-                corpus_id,
-                cartridge_id,
-                load_cartridge(folder, self._model, number, self._layout.data),
-            )
-            self._shrink()
-        self._cartridges.move_to_end(key)
-        self._cartridges[key].hits += 1
-        return self._cartridges[key]
+            cartridge = load_cartridge(folder, self._model, number, self._layout.data)
+            loaded = self._cartridges.put(key, Loaded(corpus_id, cartridge_id, cartridge))
+        loaded.hits += 1
+        return loaded
 
     def holds(self, corpus_id: str, cartridge_id: str, tensor_digest: str, number: int) -> bool:
         """Whether a part is in memory."""
@@ -190,23 +204,13 @@ class Library:
         """Drops all parts of a cartridge from memory, of all of a corpus' where no cartridge is named;
         how many there were.
         """
-        keys = [
-            key for key in self._cartridges if key[0] == corpus_id and cartridge_id in ("", key[1])
-        ]
-        for key in keys:
-            del self._cartridges[key]
-        return len(keys)
+        return self._cartridges.drop(
+            lambda key: key[0] == corpus_id and cartridge_id in ("", key[1])
+        )
 
-    def resident(self) -> tuple["Loaded", ...]:
+    def resident(self) -> tuple[Loaded, ...]:
         """What is in memory, the least used first."""
         return tuple(self._cartridges.values())
-
-    @property
-    def load(self) -> LibraryLoad:
-        """How it stands now; this alone may be read from any thread."""
-        held = self.resident()
-        num_bytes = sum(loaded.num_bytes for loaded in held)
-        return LibraryLoad(len(self._corpora), len(held), num_bytes, self._hits, self._loads)
 
     def _read_manifest(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Manifest:
         folder = self._folder(corpus_id, cartridge_id, tensor_digest)
@@ -222,12 +226,6 @@ class Library:
     def _folder(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Path:
         folder = self._layout.cartridge(corpus_id, cartridge_id)
         return find_place(folder, tensor_digest, self._layout.data)
-
-    def _shrink(self) -> None:
-        used = sum(loaded.num_bytes for loaded in self._cartridges.values())
-        while used > self._most_bytes and len(self._cartridges) > 1:
-            _, dropped = self._cartridges.popitem(last=False)
-            used -= dropped.num_bytes
 
     def _load(self, corpus_id: str, catalog: Catalog, written: int) -> ResidentCorpus:
         place = (corpus_id, catalog.recipe, catalog.corpus_digest)

@@ -99,7 +99,7 @@ class Routes:
 
     def survey(self, corpus: ResidentCorpus, question: str) -> Survey:
         """What a cheap search tells about a question and a corpus."""
-        vector = self._embedder.embed_question(question)
+        vector = corpus.index.vector_of(question, self._embedder)
         return survey(corpus.index, question, vector, self._background(corpus.index))
 
     @cached_property

@@ -11,9 +11,8 @@ import structlog
 
 from engine.plain_file import append_plain, opened_folder
 from service.config import STATE_VARIABLE, Layout, ServiceConfig
-from service.state.jobs import Jobs
+from service.queues import Queues
 from service.state.open_store import is_shared
-from service.work_folders import WorkFolders
 
 _log = structlog.stdlib.get_logger("longmemory.supervisor")
 _CHECK_SECONDS = 1.0
@@ -24,11 +23,10 @@ _GRACE_SECONDS = 10.0
 class WorkerSupervisor:
     """Starts a worker when a job waits; gives its job out again when it dies."""
 
-    def __init__(self, config: ServiceConfig, jobs: Jobs) -> None:
-        self._config, self._jobs = config, jobs
+    def __init__(self, config: ServiceConfig, queues: Queues) -> None:
+        self._config, self._queues = config, queues
         # With a state that others share, their leases say who holds which job.
         self._is_alone = not is_shared(config.state)
-        self._folders = WorkFolders(Layout(config.data).work, jobs, config.data)
         self._woken, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._process: subprocess.Popen[bytes] | None = None
@@ -48,8 +46,8 @@ class WorkerSupervisor:
         workers are processes of their own.
         """
         if self._is_alone:
-            self._jobs.release_all()
-            self._folders.sweep()
+            self._queues.release_all()
+            self._queues.sweep()
         if wanted_workers(self._config):
             self._thread.start()
 
@@ -67,7 +65,7 @@ class WorkerSupervisor:
         if self._thread.is_alive():
             self._thread.join()
         if self._is_alone:
-            self._jobs.release_all()
+            self._queues.release_all()
 
     def _watch(self) -> None:
         pause = _CHECK_SECONDS
@@ -85,7 +83,7 @@ class WorkerSupervisor:
 
     def _serve_queue(self) -> bool:
         """Runs a worker if there is work, else waits a while; False where the worker died."""
-        if not self._jobs.has_work():
+        if not self._queues.has_work():
             self._woken.wait(_CHECK_SECONDS)
             return True
         code = self._run_worker()
@@ -110,8 +108,8 @@ class WorkerSupervisor:
         if self._stopping.is_set():
             self._process.terminate()
         code = self._process.wait()
-        self._jobs.release_worker(name, is_counted=not self._stopping.is_set())
-        self._folders.sweep()
+        self._queues.release_worker(name, is_counted=not self._stopping.is_set())
+        self._queues.sweep()
         return code
 
     def _flags(self, name: str) -> list[str]:

@@ -22,7 +22,7 @@ from service.config import STATE_VARIABLE, Layout
 from service.cores import CoreShare
 from service.errors import ServiceError, fail
 from service.file_errors import file_error
-from service.job_work import JobWork
+from service.job_work import JobWork, Tools
 from service.lease import (
     JobCancelledError,
     JobLostError,
@@ -30,16 +30,13 @@ from service.lease import (
     Surroundings,
     WorkerStoppingError,
 )
-from service.state.cartridge_shelf import CartridgeShelf
-from service.state.content import ContentStore
-from service.state.corpora import Corpora
+from service.queues import Queue, Queues
 from service.state.job import Job
-from service.state.jobs import LEASE_SECONDS, Jobs
+from service.state.jobs import LEASE_SECONDS
 from service.state.open_store import agree_on_model, is_shared, open_store
-from service.state.outcomes import tell_unmade
 from service.state.patience import is_passing, patiently
 from service.telemetry.logs import LogSettings, configure_logs
-from service.work_folders import WorkFolders
+from service.tenants import Tenants
 
 IDLE_SECONDS = 60.0
 
@@ -69,20 +66,17 @@ class WorkerSettings:
 
 
 class Worker:
-    """One loaded model working through the queue."""
+    """One loaded model working through the queues of all tenants."""
 
     def __init__(self, settings: WorkerSettings, around: Surroundings) -> None:
         layout = Layout(settings.engine.data)
         store = open_store(settings.state, layout.database)
         self._settings, self._around = settings, around
-        corpora, shelf = Corpora(store, ContentStore(layout.data)), CartridgeShelf(store)
-        tell = tell_unmade(corpora, shelf)
-        self._jobs = Jobs(store, settings.lease_seconds, on_unmade=tell)
-        self._folders = WorkFolders(layout.work, self._jobs, layout.data)
-        engine, instant = settings.engine, settings.instant_tokens
-        self._doing = JobWork(layout, engine, corpora, shelf, self._jobs, instant)
+        self._queues = Queues(Tenants(store, layout.data), settings.lease_seconds)
+        engine = settings.engine
+        self._tools = Tools.load(engine, layout)
         if is_shared(settings.state):
-            agree_on_model(store, self._doing.model_fingerprint)
+            agree_on_model(store, self._tools.model.fingerprint)
         self._cores = CoreShare(layout.cores, "worker", "server", engine.threads, layout.data)
         self._swept = float("-inf")
 
@@ -98,9 +92,9 @@ class Worker:
     def _run(self) -> None:
         idle_since = time.monotonic()
         while self._around.pause_for(0):
-            job = self._waited_for(lambda: self._jobs.claim(self._settings.name))
-            if job is not None:
-                self._work(job)
+            claimed = self._waited_for(lambda: self._queues.claim(self._settings.name))
+            if claimed is not None:
+                self._work(*claimed)
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since >= self._settings.idle_seconds:
                 return
@@ -110,20 +104,21 @@ class Worker:
             if self._settings.only_one:
                 return
 
-    def _work(self, job: Job) -> None:
+    def _work(self, queue: Queue, job: Job) -> None:
+        doing = JobWork(self._tools, queue, self._settings.instant_tokens)
         _log.info("job started", job=job.id, kind=str(job.kind), attempt=job.attempt)
-        is_mine = self._waited_for(self._done(job))
-        is_over = is_mine and self._waited_for(lambda: self._jobs.get(job.id).state.is_final)
+        is_mine = self._waited_for(self._done(doing, queue, job))
+        is_over = is_mine and self._waited_for(lambda: queue.jobs.get(job.id).state.is_final)
         if is_over:
-            self._waited_for(lambda: self._clear(job))
+            self._waited_for(lambda: _clear(doing, queue, job))
         _log.info("job left", job=job.id, ended=is_over, lost=not is_mine)
 
-    def _done(self, job: Job) -> Callable[[], bool]:
+    def _done(self, doing: JobWork, queue: Queue, job: Job) -> Callable[[], bool]:
         """Does a job; what is then to be said of it, which tells whether it was still this worker's."""
-        this, jobs = (job.id, job.token), self._jobs
+        this, jobs = (job.id, job.token), queue.jobs
         try:
             with Lease(jobs, job, self._around, self._cores.take) as lease:
-                result = self._doing.do(job, lease, self._folders.take(job))
+                result = doing.do(job, lease, queue.folders.take(job))
         except JobLostError:  # another worker has the job now, and goes on in its work folder
             return lambda: False
         except JobCancelledError:
@@ -135,31 +130,34 @@ class Worker:
             return lambda: jobs.fail(*this, refused, may_pass)
         except Exception as error:
             _log.exception("job failed", job=job.id)
-            return self._failed(job, error)
+            told, may_pass = _failure(error)
+            return lambda: jobs.fail(*this, told.record, may_pass)
         return lambda: jobs.finish(*this, result)
-
-    def _failed(self, job: Job, error: Exception) -> Callable[[], bool]:
-        """What is to be said of a job that broke; a disk may have room again, a bug stays."""
-        told, may_pass = fail("INTERNAL", "the worker failed; its log says why"), False
-        if known := file_error(error):
-            told, may_pass = known, known.reason == "DISK_FULL"
-        elif isinstance(error, OSError):
-            told = fail("INTERNAL", f"the worker could not use its files: {error.strerror}")
-            may_pass = True
-        return lambda: self._jobs.fail(job.id, job.token, told.record, may_pass)
-
-    def _clear(self, job: Job) -> None:
-        self._folders.clear(job.id)
-        self._doing.forget(job)
 
     def _sweep(self) -> None:
         if time.monotonic() - self._swept < _SWEEP_SECONDS:
             return
         self._swept = time.monotonic()
-        self._waited_for(self._folders.sweep)
+        self._waited_for(self._queues.sweep)
 
     def _waited_for(self, act: Callable[[], T]) -> T:
         return patiently(act, self._around.pause_for)
+
+
+def _failure(error: Exception) -> tuple[ServiceError, bool]:
+    """What is to be said of a job that broke, and whether it may pass: a disk may have room again, a bug
+    stays.
+    """
+    if known := file_error(error):
+        return known, known.reason == "DISK_FULL"
+    if isinstance(error, OSError):
+        return fail("INTERNAL", f"the worker could not use its files: {error.strerror}"), True
+    return fail("INTERNAL", "the worker failed; its log says why"), False
+
+
+def _clear(doing: JobWork, queue: Queue, job: Job) -> None:
+    queue.folders.clear(job.id)
+    doing.forget(job)
 
 
 def run_worker(settings: WorkerSettings) -> None:

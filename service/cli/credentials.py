@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 if TYPE_CHECKING:
     from service.client.credentials import Credentials
 
 
+_given: ContextVar[tuple[str, Path | None, Path | None, Path | None] | None] = ContextVar(
+    "credentials", default=None
+)
+
+
 def take_credentials(
-    context: typer.Context,
     token: Annotated[
         str, typer.Option(envvar="LONGMEMORY_TOKEN", show_default=False, help="A bearer token.")
     ] = "",
@@ -30,13 +34,12 @@ def take_credentials(
     ] = None,
 ) -> None:
     """A long-context memory service: register texts, train cartridges, ask."""
-    context.obj = (token, tls_ca, tls_certificate, tls_key)
+    _given.set((token, tls_ca, tls_certificate, tls_key))
 
 
 def credentials_given() -> Credentials:
     """What was given in front of the command; raises ValueError where it does not fit together."""
     from service.client.credentials import Credentials
 
-    context = click.get_current_context(silent=True)
-    given = context.find_object(tuple) if context else None
+    given = _given.get()
     return Credentials(*given) if given else Credentials()

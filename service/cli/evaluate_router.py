@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from service.cli.output import (
     print_json,
     print_table,
 )
+from service.tokens import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from service.routing.audit import Audit, Judged
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 
 def router(
-    data: DataOption = DEFAULT_DATA, state: StateOption = "", as_json: JsonOption = False
+    data: DataOption = DEFAULT_DATA,
+    state: StateOption = "",
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose answers.")] = DEFAULT_TENANT,
+    as_json: JsonOption = False,
 ) -> None:
     """Say how the router did on answers that were judged; reads the state, asks nothing."""
     with errors_told(as_json):
@@ -32,13 +36,15 @@ def router(
         from service.routing.audit import audit
         from service.state.open_store import is_shared, open_store
         from service.state.outcomes_log import OutcomesLog, is_choice
+        from service.tenants import Tenants
 
         path = Layout(data.expanduser()).database
         if not (is_shared(state) or path.exists()):
             raise ValueError(f"data: there is no service in {path.parent.name}; name its folder")
         store = open_store(state, path)
         try:
-            found = audit([_judged(one) for one in OutcomesLog(store).judged() if is_choice(one)])
+            outcomes = OutcomesLog(Tenants(store, path.parent).of(tenant).store)
+            found = audit([_judged(one) for one in outcomes.judged() if is_choice(one)])
         finally:
             store.close()
     if as_json:

@@ -24,7 +24,13 @@ app = typer.Typer(no_args_is_help=True, help="Bearer tokens of the server's call
 @app.command("add")
 def add(
     role: Annotated[str, typer.Option("--role", help="read, write or admin.")],
-    tenant: Annotated[str, typer.Option("--tenant", help="Whose things.")] = DEFAULT_TENANT,
+    tenant: Annotated[
+        str,
+        typer.Option(
+            "--tenant",
+            help="Whose corpora, cartridges and jobs it reaches; made at its first call.",
+        ),
+    ] = DEFAULT_TENANT,
     name: Annotated[str, typer.Option("--name", help="A word on who has it.")] = "",
     expires: Annotated[
         float, typer.Option("--expires", metavar="DAYS", help="Days until it ends; 0: never.")

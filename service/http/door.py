@@ -2,8 +2,14 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 
 import structlog
 import uvicorn
@@ -13,6 +19,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from service.errors import ServiceError, fail
 from service.file_errors import file_error
@@ -28,10 +35,11 @@ from service.listen_address import ListenAddress
 from service.rpc.access import TOKEN_KEY, Access, open_to_all
 from service.rpc.backend import Backend
 
-Authorize = Callable[[str, Mapping[str, str]], Awaitable[Backend]]
-"""The gRPC method that a request stands for and its headers, to what its caller may work on; raises
-ServiceError.
+Lend = Callable[[str, Mapping[str, str]], AbstractAsyncContextManager[Backend]]
+"""By the gRPC method that a request stands for and its headers, what its caller may work on, until the
+response is sent; raises ServiceError.
 """
+Answer = Callable[[Request, Backend], Awaitable[Response]]
 _ASK = "/longmemory.v1.QueryService/Query"
 _LIST = "/longmemory.v1.CorpusService/ListCorpora"
 
@@ -88,49 +96,78 @@ class HttpDoor:
         await self._serving
 
 
+class _Place:
+    """Where one kind of request is answered: the caller's backend is held to the response's last byte,
+    and errors have OpenAI's form and nothing of a traceback in them.
+    """
+
+    def __init__(self, lend: Lend, method: str, answer: Answer) -> None:
+        self._lend, self._method, self._answer = lend, method, answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        async with AsyncExitStack() as held:
+            response = await self._respond(request, held)
+            await response(scope, receive, send)
+
+    async def _respond(self, request: Request, held: AsyncExitStack) -> Response:
+        try:
+            lent = self._lend(self._method, request.headers)
+            return await self._answer(request, await held.enter_async_context(lent))
+        except ServiceError as error:
+            return errors.response(error)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except Exception as error:
+            if known := file_error(error):
+                return errors.response(known)
+            _log.exception("request failed", path=request.url.path)
+            return errors.response(fail("INTERNAL", "the server failed on this; its log tells why"))
+
+
 def app(
-    authorize: Authorize,
-    embeddings: Callable[[Backend], Embeddings],
+    lend: Lend,
+    embeddings: Embeddings,
     is_alive: Callable[[], bool],
     limits: Limits,
 ) -> Starlette:
-    """The routes; `authorize` sees every request but `/healthz`, `is_alive` tells of the model. `limits`
-    say how many requests may be under way, and how large their bodies are together.
+    """The routes; `lend` sees every request but `/healthz`, `is_alive` tells of the model. `limits` say
+    how many requests may be under way, and how large their bodies are together.
     """
 
-    async def complete(request: Request) -> Response:
-        backend = await authorize(_ASK, request.headers)
+    async def complete(request: Request, backend: Backend) -> Response:
         deadline = deadline_of(request.headers)
         backend.require_open(deadline)  # a long prompt is not read to be refused
         body = await read_object(request, backend.limits)
         asked = await asyncio.to_thread(chat_request.parse, body, backend.limits, deadline)
         return await chat.complete(backend, asked, request.receive)
 
-    async def embed(request: Request) -> Response:
-        backend = await authorize(_ASK, request.headers)
+    async def embed(request: Request, backend: Backend) -> Response:
         deadline = deadline_of(request.headers)
         body = await read_object(request, backend.limits)
-        answer = embeddings(backend).answer(body, backend.count_tokens, deadline)
+        answer = embeddings.answer(body, backend.count_tokens, deadline)
         return JSONResponse(await until_gone(request.receive, answer))
 
-    async def list_models(request: Request) -> Response:
-        return JSONResponse(await models.listing(await authorize(_LIST, request.headers)))
+    async def list_models(request: Request, backend: Backend) -> Response:
+        return JSONResponse(await models.listing(backend))
 
-    async def get_model(request: Request) -> Response:
-        name = request.path_params["model"]
-        return JSONResponse(await models.one(await authorize(_LIST, request.headers), name))
+    async def get_model(request: Request, backend: Backend) -> Response:
+        return JSONResponse(await models.one(backend, request.path_params["model"]))
 
     async def healthz(request: Request) -> Response:
         if request.app.state.is_stopping or not is_alive():
             return JSONResponse({"status": "stopping"}, 503)
         return JSONResponse({"status": "ok"})
 
+    def place(path: str, kind: str, method: str, answer: Answer) -> Route:
+        return Route(path, _Place(lend, method, answer), methods=[kind])
+
     routes = [
         Route(HEALTH, healthz),
-        Route("/v1/models", _told(list_models)),
-        Route("/v1/models/{model:path}", _told(get_model)),
-        Route("/v1/chat/completions", _told(complete), methods=["POST"]),
-        Route("/v1/embeddings", _told(embed), methods=["POST"]),
+        place("/v1/models", "GET", _LIST, list_models),
+        place("/v1/models/{model:path}", "GET", _LIST, get_model),
+        place("/v1/chat/completions", "POST", _ASK, complete),
+        place("/v1/embeddings", "POST", _ASK, embed),
     ]
     return Starlette(
         routes=routes,
@@ -149,48 +186,19 @@ def beside(
     access: Access | None = None,
     admit: Admit = lambda tokens, deadline: nullcontext(),
 ) -> HttpDoor:
-    """The door to one backend; it asks for the tokens that gRPC asks for, none without `access`. What is
-    to be embedded is let in by `admit`.
+    """The door of one server; it asks for the tokens that gRPC asks for, none without `access`, which
+    opens the backend to all. What is to be embedded is let in by `admit`.
     """
     embeddings = Embeddings(embed, backend.info.embedder, backend.limits, admit)
     entrance = access or open_to_all(backend)
 
-    async def authorize(method: str, headers: Mapping[str, str]) -> Backend:
+    @asynccontextmanager
+    async def lend(method: str, headers: Mapping[str, str]) -> AsyncIterator[Backend]:
         given = headers.get(TOKEN_KEY)
-        caller = entrance.caller(method, [(TOKEN_KEY, given)] if given else [])
-        async with entrance.use(caller.tenant) as lent:
-            return lent
+        async with entrance.lend(method, [(TOKEN_KEY, given)] if given else []) as (_, backend):
+            yield backend
 
-    return HttpDoor(
-        address,
-        app(
-            authorize,
-            lambda backend: embeddings,
-            backend.is_alive,
-            backend.limits,
-        ),
-    )
-
-
-def _told(
-    handle: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    """The handler, with its errors in OpenAI's form and nothing of a traceback in them."""
-
-    async def handled(request: Request) -> Response:
-        try:
-            return await handle(request)
-        except ServiceError as error:
-            return errors.response(error)
-        except ClientDisconnect:
-            return Response(status_code=499)
-        except Exception as error:
-            if known := file_error(error):
-                return errors.response(known)
-            _log.exception("request failed", path=request.url.path)
-            return errors.response(fail("INTERNAL", "the server failed on this; its log tells why"))
-
-    return handled
+    return HttpDoor(address, app(lend, embeddings, backend.is_alive, backend.limits))
 
 
 async def _no_such_place(request: Request, error: Exception) -> Response:

@@ -13,6 +13,7 @@ from service.errors import fail
 from service.rpc.backend import Backend
 from service.rpc.handlers import Handler, HandlerInterceptor
 from service.rpc.permissions import EXEMPT, check
+from service.telemetry.call import note
 from service.tokens import DEFAULT_TENANT, Caller, TokenFile
 
 TOKEN_KEY = "authorization"
@@ -20,17 +21,17 @@ TOKEN_KEY = "authorization"
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
+Use = Callable[[str], AbstractAsyncContextManager[Backend]]
+"""Lends the backend of a tenant for the time of one call; raises ServiceError."""
+
 _current: ContextVar[Backend] = ContextVar("backend")
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who is let in and to what; without `tokens` everybody is the default tenant's admin.
+    """Who is let in and to what; without `tokens` everybody is the default tenant's admin."""
 
-    `use` lends the backend of a tenant for the time of one call.
-    """
-
-    use: Callable[[str], AbstractAsyncContextManager[Backend]]
+    use: Use
     tokens: TokenFile | None = None
     is_on: Callable[[], bool] = lambda: True  # asked at every call: the first token closes the door
 
@@ -47,21 +48,29 @@ class Access:
         return caller
 
     @asynccontextmanager
+    async def lend(self, method: str, metadata: Metadata) -> AsyncIterator[tuple[Caller, Backend]]:
+        """Who calls a method and that tenant's backend, for the time of the call; raises as `caller`."""
+        caller = self.caller(method, metadata)
+        async with self.use(caller.tenant) as backend:
+            yield caller, backend
+
+    @asynccontextmanager
     async def enter(self, method: str, metadata: Metadata) -> AsyncIterator[Caller | None]:
         """Within it servicers find the caller's backend; None stands for a method open to anybody."""
         if method in EXEMPT:
             yield None
             return
-        caller = self.caller(method, metadata)
-        async with self.use(caller.tenant) as backend:
+        async with self.lend(method, metadata) as (caller, backend):
+            if caller.token_id:
+                note(tenant=caller.tenant, token=caller.token_id)
             # Not reset: each call runs in a task, so in a context of its own.
             _current.set(backend)
             yield caller
 
 
-def guarded(backend: Backend, tokens: TokenFile, auth: bool | None) -> Access:
-    """The access of a server with one backend, the default tenant's; a token of another tenant is
-    refused. With `auth` None tokens are asked for from the first one on, until the server ends.
+def guarded(use: Use, tokens: TokenFile, auth: bool | None) -> Access:
+    """The access of a server that asks for tokens. With `auth` None they are asked for from the first
+    one on, until the server ends.
     """
     was_on = bool(auth)
 
@@ -69,6 +78,12 @@ def guarded(backend: Backend, tokens: TokenFile, auth: bool | None) -> Access:
         nonlocal was_on
         was_on = was_on or (auth is None and tokens.exists)
         return was_on
+
+    return Access(use, tokens, is_on)
+
+
+def only(backend: Backend) -> Use:
+    """Lends one backend, the default tenant's, and refuses other tenants with TENANT_NOT_SERVED."""
 
     @asynccontextmanager
     async def use(tenant: str) -> AsyncIterator[Backend]:
@@ -79,17 +94,12 @@ def guarded(backend: Backend, tokens: TokenFile, auth: bool | None) -> Access:
             )
         yield backend
 
-    return Access(use, tokens, is_on)
+    return use
 
 
 def open_to_all(backend: Backend) -> Access:
     """The access of a server with one backend and no tokens."""
-
-    @asynccontextmanager
-    async def use(tenant: str) -> AsyncIterator[Backend]:
-        yield backend
-
-    return Access(use)
+    return Access(only(backend))
 
 
 class CallersBackend:

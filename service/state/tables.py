@@ -66,6 +66,7 @@ OUTCOMES = Table(
 VERDICTS = Table("verdicts")
 TIMINGS = Table("timings")
 SETTINGS = Table("settings")
+TENANTS = Table("tenants")
 _COUNTERS = Table("counters")
 
 _BELONGINGS = (DOCUMENTS, UPLOADS, CARTRIDGES, OUTCOMES, VERDICTS)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from stub_embedder import StubEmbedder
 
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.quantised_keys import QuantisedKeys
@@ -92,3 +94,29 @@ def test_an_empty_corpus_holds_and_finds_nothing() -> None:
         index = CorpusIndex(documents, [])
         numbers, cosines = index.search(np.eye(16, dtype=np.float32)[0], 5)
         assert (len(index), index.num_tokens, len(numbers), len(cosines)) == (0, 0, 0, 0)
+
+
+class CountingEmbedder(StubEmbedder):
+    """Remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def embed_question(self, question: str) -> NDArray[np.float32]:
+        self.asked.append(question)
+        return super().embed_question(question)
+
+
+def test_an_index_remembers_its_last_questions_and_no_other_index_does(index: CorpusIndex) -> None:
+    embedder = CountingEmbedder()
+    first = index.vector_of("Who saw the ferry?", embedder)  # type: ignore[arg-type]
+    assert index.vector_of("Who saw the ferry?", embedder) is first  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 0.0
+    other = CorpusIndex(DOCUMENTS, placements())
+    assert other.vector_of("Who saw the ferry?", embedder) is not first  # type: ignore[arg-type]
+    assert embedder.asked == ["Who saw the ferry?"] * 2
+    for number in range(16):
+        index.vector_of(f"Question {number}?", embedder)  # type: ignore[arg-type]
+    index.vector_of("Who saw the ferry?", embedder)  # type: ignore[arg-type]
+    assert embedder.asked.count("Who saw the ferry?") == 3, "only the last few are kept"

@@ -21,7 +21,7 @@ from service.answers import Question
 from service.config import Layout, ServiceConfig
 from service.errors import ServiceError
 from service.indexing import Indexer, IndexProgress
-from service.library import Library, ResidentCorpus
+from service.library import Library, Memory, ResidentCorpus
 from service.model_thread import ModelThread
 from service.prompt_room import PromptRoom
 from service.router import Router
@@ -120,7 +120,8 @@ def build(
     reader = WindowReader(model, embedder, heads)
     windows = WindowShelf(layout.windows, reader.recipe, folder)
     catalogs = Catalogs(layout.catalogs, folder)
-    library = Library(layout, content, windows, reader.recipe.digest, model, 2, 1 << 24)
+    memory = Memory(2, 1 << 24)
+    library = Library(layout, content, windows, reader.recipe.digest, model, memory)
     readers = Readers(model, heads, embedder, reader.size)
     routes = Routes(model, embedder, readers, config.reading, config.crag)
     thread = ModelThread(model, config.batch)

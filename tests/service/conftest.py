@@ -58,6 +58,18 @@ def fresh_redis(shared_redis: RedisServer) -> RedisServer:
     return shared_redis
 
 
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def lasting_state(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """What stands behind `--state`, once of each kind, for all tests of a module."""
+    if request.param == "sqlite":
+        yield ""
+        return
+    with serving_redis(tmp_path_factory.mktemp("redis")) as running:
+        yield running.url
+
+
 @pytest.fixture(params=["sqlite", "redis"])
 def open_state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
     """Opens one and the same state again and again, as several processes would."""

@@ -24,7 +24,7 @@ from service.answers import Route
 from service.errors import fail
 from service.http import chat_request
 from service.http.door import DoorAddress, HttpDoor, beside
-from service.rpc.access import guarded
+from service.rpc.access import guarded, only
 from service.rpc.server import ServerConfig, serve
 from service.tokens import Role, TokenFile
 
@@ -433,7 +433,7 @@ async def test_the_door_asks_for_the_tokens_that_grpc_asks_for(tmp_path: Path) -
     _, secret = tokens.add("default", Role.READ, "reader")
     async with open_room(tmp_path) as opened:
         await opened.filled()
-        access = guarded(opened.backend, tokens, None)
+        access = guarded(only(opened.backend), tokens, None)
         door = beside(opened.backend, None, DoorAddress("127.0.0.1:0"), access)  # type: ignore[arg-type]
         url = await door.start()
         for key, refusal in (("none", openai.AuthenticationError), (secret, None)):

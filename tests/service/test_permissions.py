@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_room import GrpcRoom, open_room, refusal
 from longmemory.v1 import corpus_pb2
 
-from service.rpc.access import guarded
+from service.rpc.access import guarded, only
 from service.rpc.permissions import EXEMPT, LEAST_ROLES
 from service.rpc.server import SERVICE_NAMES, RunningServer, ServerConfig, start
 from service.tokens import FILE, Role, TokenFile
@@ -40,7 +40,7 @@ class Guarded:
 async def guarded_room(tmp_path: Path) -> AsyncIterator[Guarded]:
     async with open_room(tmp_path) as room:
         tokens = TokenFile(tmp_path)
-        access = guarded(room.backend, tokens, True)
+        access = guarded(only(room.backend), tokens, True)
         server = await start(ServerConfig("127.0.0.1:0"), room.backend, access)
         async with grpc.aio.insecure_channel(server.address) as channel:
             yield Guarded(room, server, channel, tokens)
@@ -134,7 +134,7 @@ async def test_the_first_token_closes_the_door_and_its_revocation_does_not_open_
 ) -> None:
     async with open_room(tmp_path) as room:
         tokens = TokenFile(tmp_path)
-        access = guarded(room.backend, tokens, None)
+        access = guarded(only(room.backend), tokens, None)
         server = await start(ServerConfig("127.0.0.1:0"), room.backend, access)
         path = "/longmemory.v1.CorpusService/ListCorpora"
         async with grpc.aio.insecure_channel(server.address) as channel:

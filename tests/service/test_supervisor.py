@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from service.config import ServiceConfig
+from service.queues import Queues
 from service.state.job import JobKind, JobState
 from service.state.jobs import Jobs
 from service.state.store import Store
 from service.supervisor import WorkerSupervisor, wanted_workers
+from service.tenants import Tenants
 
 REDIS = "redis://127.0.0.1:1/0"
 
@@ -29,7 +31,9 @@ def test_jobs_of_others_are_left_to_their_leases(
 ) -> None:
     jobs = Jobs(store)
     queued = jobs.enqueue(JobKind.INDEX, "books", "corpora/books", {})
-    supervisor = WorkerSupervisor(ServiceConfig(tmp_path, state=state, workers=0), jobs)
+    supervisor = WorkerSupervisor(
+        ServiceConfig(tmp_path, state=state, workers=0), Queues(Tenants(store, tmp_path))
+    )
     for act in (supervisor.start, supervisor.stop):
         assert jobs.claim("elsewhere") is not None
         act()

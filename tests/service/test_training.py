@@ -243,8 +243,9 @@ async def test_cartridges_in_memory_are_bounded_counted_and_dropped(
     await residents.warm(two, 0)
     assert (await residents.warm(one, 0)).hits == 2
     assert [loaded.cartridge_id for loaded in await residents.all()] == ["c-two", "c-one"]
-    room.library._most_bytes = (await residents.all())[0].num_bytes
-    room.library._shrink()
+    bound = room.library._memory.cartridges
+    bound.most = (await residents.all())[0].num_bytes
+    bound.make_room(room.library._cartridges)
     assert [loaded.cartridge_id for loaded in await residents.all()] == ["c-one"]
     assert await residents.evict("books", "c-one") == 1
     assert await residents.evict("books", "c-one") == 0
