@@ -121,7 +121,7 @@ def _answered(
         lines = [line.text for line in found.told()]
         ids = [*prompter.context_ids(lines), *prompter.question_ids(question, prompter.quote)]
         request = GenerationRequest(
-            "q", tuple(ids), None, SamplingParams(max_tokens=32, stop=prompter.quote.stop)
+            "q", tuple(ids), None, SamplingParams(max_tokens=64, stop=prompter.quote.stop)
         )
         (answer,) = generate_text(bench.model, [request], 1)
         seconds.append(time.perf_counter() - began)

@@ -32,9 +32,9 @@ class CragSettings:
 
     found: int = 100
     clusters: int = 4
-    sharpness: float = 1.0  # how strongly a deviation more of score weighs
+    sharpness: float = 2.0  # how strongly a deviation more of score weighs
     diversity: float = 0.8  # power of what a cluster has a say of: at 1 clusters mean nothing
-    share: float = 0.65  # of the best score, below which nothing is evidence
+    share: float = 0.5  # of the best score, below which nothing is evidence
     evidence: int = 256
     seed: int = 0
     search: HybridSettings = field(default_factory=HybridSettings)

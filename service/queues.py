@@ -35,9 +35,8 @@ class Queue:
         store, content = tenant.store, ContentStore(tenant.layout.data)
         corpora, shelf = Corpora(store, content, limits), CartridgeShelf(store, limits)
         jobs = Jobs(store, lease_seconds, limits, on_unmade=tell_unmade(corpora, shelf))
-        return cls(
-            tenant, corpora, shelf, jobs, WorkFolders(tenant.layout.work, jobs, tenant.layout.data)
-        )
+        folders = WorkFolders(tenant.layout.work, jobs, tenant.layout.data)
+        return cls(tenant, corpora, shelf, jobs, folders)
 
 
 class Queues:
