@@ -7,6 +7,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from engine.fail_point import fail_point
+
 _TENSORS = ("change", "mean", "square", "best", "curve")
 
 
@@ -77,7 +79,9 @@ class Checkpoint:
                 "stale": str(self.stale),
             },
         )
+        fail_point("checkpoint.written")
         staging.replace(path)
+        fail_point("checkpoint.renamed")
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> "Checkpoint | None":

@@ -1,5 +1,6 @@
 """Cartridges on disk: one folder each, whole or absent, checked when read."""
 
+import glob
 import hashlib
 import os
 import shutil
@@ -14,6 +15,7 @@ from cartridges.conversations import Studied, read_studied, write_studied
 from cartridges.int8 import load_int8, save_int8
 from cartridges.manifest import FORMAT, INT8, CartridgeError, Manifest, Part
 from engine.errors import PrefixMismatchError
+from engine.fail_point import fail_point
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix, load_prefix, save_prefix
 
@@ -54,8 +56,9 @@ def store_cartridge(
 
     A folder that already stands at the place is replaced: see `check_place` where others name it.
     """
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.staging-*"):  # by a kill
+        shutil.rmtree(left, ignore_errors=True)
     staging = folder.with_name(f".{folder.name}.staging-{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     geometry = model.geometry
     manifest = Manifest(
@@ -72,14 +75,20 @@ def store_cartridge(
         recipe=dict(recipe),
         metrics=dict(metrics),
     )
+    fail_point("cartridge.written")
     (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    fail_point("cartridge.described")
     for path in (*staging.iterdir(), staging):
         force(path)
+    fail_point("cartridge.forced")
     replaced = staging.with_name(f"{staging.name}-replaced")
     if folder.exists():
         folder.rename(replaced)  # a folder cannot be renamed onto one that holds files
+        fail_point("cartridge.moved_aside")
     staging.rename(folder)
+    fail_point("cartridge.renamed")
     force(folder.parent)
+    fail_point("cartridge.stored")
     shutil.rmtree(replaced, ignore_errors=True)
     return manifest
 

@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from engine.embedding import Embedder
+from engine.fail_point import fail_point
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from retrieval.heads import RetrievalHeads
@@ -114,10 +115,14 @@ def exact_keys(
 
 
 class WindowShelf:
-    """Window records on disk: `<folder>/<recipe>/<two letters>/<window digest>.safetensors`."""
+    """Window records on disk: `<folder>/<recipe>/<two letters>/<window digest>.safetensors`.
 
-    def __init__(self, folder: Path, recipe: IndexRecipe) -> None:
-        self.folder = folder / recipe.digest
+    What is being written lies in `staging`, a folder of the same file system whose owner removes what a
+    kill leaves there; beside its place where none is given.
+    """
+
+    def __init__(self, folder: Path, recipe: IndexRecipe, staging: Path | None = None) -> None:
+        self.folder, self._staging = folder / recipe.digest, staging
 
     def path(self, digest: str) -> Path:
         return self.folder / digest[:2] / f"{digest}.safetensors"
@@ -135,7 +140,7 @@ class WindowShelf:
         path = self.path(digest)
         path.parent.mkdir(parents=True, exist_ok=True)
         # A name of its own: two workers may read the same window at once.
-        staging = path.with_suffix(f".{uuid.uuid4().hex}.staging")
+        staging = (self._staging or path.parent) / f"{digest}.{uuid.uuid4().hex}.staging"
         save_file(
             {
                 "spans": torch.from_numpy(record.spans),
@@ -146,9 +151,12 @@ class WindowShelf:
             },
             staging,
         )
+        fail_point("window.written")
         with staging.open("rb") as file:
             os.fsync(file.fileno())  # a record that is there must be whole, also after a power cut
+        fail_point("window.forced")
         staging.replace(path)
+        fail_point("window.renamed")
 
     def get(self, digest: str) -> WindowRecord:
         """The record, its tensors mapped from the file: keys take memory as they are searched.

@@ -48,6 +48,7 @@ from service.state.remembering_store import RememberingStore
 from service.state.requests import Requests
 from service.state.uploads import Uploads
 from service.supervisor import WorkerSupervisor
+from service.telemetry.faults import tell_fault
 from service.telemetry.gauges import Build, Sources
 from service.telemetry.logs import configure_logs
 from service.telemetry.metrics import Metrics
@@ -192,6 +193,7 @@ def run_server(config: ServiceConfig) -> None:
     """
     # Whoever starts a server reads one line of its output; a log there would fill the pipe and stop it.
     configure_logs(config.logs)
+    tell_fault()
     listening = ServerConfig(config.listen, config.insecure, tls=config.tls)
     page_address = PageAddress(config.metrics, config.insecure) if config.metrics else None
     open_door = _door(config) if config.http else None

@@ -3,9 +3,10 @@
 import shutil
 
 from cartridges.effort import Effort
+from engine.fail_point import fail_point
 from service import ids
 from service.config import Layout
-from service.errors import ServiceError
+from service.errors import Code, ServiceError
 from service.state.cartridge_shelf import CartridgeShelf, CartridgeState
 from service.state.corpus import Corpus
 from service.state.job import JobKind
@@ -39,14 +40,17 @@ class FirstCartridges:
                 corpus.id, INSTANT, prefix_tokens=0, query_offset=0,
                 model_fingerprint=self._fingerprint, corpus_digest=corpus.content_digest,
             )  # fmt: skip
+            fail_point("instant.promised")
             self._jobs.enqueue(JobKind.TRAIN, corpus.id, target, wanted)
 
     def retire(self, corpus_id: str) -> None:
         """Removes it, once a better one is ready or the text has changed."""
         try:
             self._shelf.delete(corpus_id, INSTANT)
-        except ServiceError:  # there is none
-            return
+            fail_point("instant.deleted")
+        except ServiceError as error:
+            if error.code is not Code.NOT_FOUND:
+                return  # the record stands, and so must the files
         shutil.rmtree(self._layout.cartridge(corpus_id, INSTANT), ignore_errors=True)
 
     def _is_in_training(self, corpus_id: str) -> bool:

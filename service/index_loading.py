@@ -1,6 +1,5 @@
 """A catalog to the index that it names."""
 
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import structlog
 
 from cartridges.store import digest_of, force
+from engine.fail_point import fail_point
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.digest import BUDGET, Digest
 from retrieval.lexical import LexicalIndex, LexicalIndexError
@@ -34,13 +34,14 @@ def load_index(
     return CorpusIndex(documents, placements, digests, _words(catalog, words))
 
 
-def with_words(catalog: Catalog, index: CorpusIndex, path: Path) -> Catalog:
-    """The catalog that names the file of the index's words, which is written to `path`."""
+def with_words(catalog: Catalog, index: CorpusIndex, path: Path, staging: Path) -> Catalog:
+    """The catalog that names the file of the index's words, brought to `path` through `staging`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_suffix(f".{uuid.uuid4().hex}.staging")  # two workers may write it at once
     index.lexical.save(staging)
     force(staging)
+    fail_point("words.written")
     staging.replace(path)
+    fail_point("words.renamed")
     return replace(catalog, words_sha256=digest_of(path))
 
 

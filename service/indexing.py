@@ -67,7 +67,8 @@ class Indexer:
         catalog = Catalog(digest, recipe, tokens, sentences, tuple(entries))
         index = load_index(catalog, self._content, self._shelf)
         catalog = with_digest(catalog, index, self._count)
-        catalog = with_words(catalog, index, self._catalogs.words(corpus_id, recipe, digest))
+        words = self._catalogs.words(corpus_id, recipe, digest)
+        catalog = with_words(catalog, index, words, self._catalogs.staging(words))
         self._catalogs.put(corpus_id, catalog)
         yield catalog
 

@@ -16,6 +16,7 @@ from cartridges.progress import relay
 from cartridges.refresh import Base, base_of
 from cartridges.store import BuiltPart, load_cartridge, load_studied, read_manifest, store_cartridge
 from engine.embedding import Embedder
+from engine.fail_point import fail_point
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from service.cartridge_places import clear_older, find_place
@@ -122,10 +123,13 @@ class Trainer:
         try:
             with committing():
                 self._mark_ready(corpus.id, request.cartridge_id, manifest, place)
+                fail_point("cartridge.recorded")
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
+        fail_point("cartridge.committed")
         clear_older(place)
+        fail_point("cartridge.cleared")
 
     def _bases(
         self, corpus_id: str, base: str, resident: ResidentCorpus, parts: Sequence[CorpusPart]

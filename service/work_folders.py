@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+from engine.fail_point import fail_point
 from service.errors import Code, ServiceError
 from service.state.job import Job
 from service.state.jobs import Jobs
@@ -26,6 +27,7 @@ class WorkFolders:
         if earlier and not mine.exists():
             max(earlier, key=token_of).rename(mine)
         mine.mkdir(parents=True, exist_ok=True)
+        fail_point("work.taken")
         return mine
 
     def clear(self, job_id: str) -> None:

@@ -11,6 +11,7 @@ from google.longrunning import operations_pb2
 from google.protobuf.empty_pb2 import Empty
 from longmemory.v1 import corpus_pb2, corpus_pb2_grpc
 
+from engine.fail_point import fail_point
 from service import ids
 from service.errors import ServiceError, fail, quoted
 from service.first_cartridge import INSTANT
@@ -39,6 +40,7 @@ class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
         stored = await asyncio.to_thread(
             self._backend.requests.once, "CreateCorpus", request.request_id, _body(request), run
         )
+        fail_point("corpus.created")
         return corpus_pb2.Corpus.FromString(stored)
 
     async def UploadDocuments(
@@ -108,6 +110,7 @@ class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
             _body(request),
             lambda: self._index(corpus_id).SerializeToString(),
         )
+        fail_point("job.ordered")
         return operations_pb2.Operation.FromString(stored)
 
     async def GetCorpus(
@@ -155,12 +158,14 @@ class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
         corpus, jobs = self._backend.corpora.get(corpus_id), self._backend.jobs
         if corpus.state is CorpusState.READY and corpus.document_count:
             return self._indexed(corpus)
-        # Not when it is INDEXING already: a worker that is just done must not be overwritten.
-        if corpus.state is not CorpusState.INDEXING or not corpus.document_count:
-            self._backend.corpora.mark_indexing(corpus_id)
-        # The digest makes changed content another job, which no unfinished one stands for.
-        wanted = {"corpus_digest": corpus.content_digest}
-        job = jobs.enqueue(JobKind.INDEX, corpus_id, ids.corpus_name(corpus_id), wanted)
+        with jobs.transaction():  # no corpus is INDEXING without the job that ends it
+            # Not when it is INDEXING already: a worker that is just done must not be overwritten.
+            if corpus.state is not CorpusState.INDEXING or not corpus.document_count:
+                self._backend.corpora.mark_indexing(corpus_id)
+            fail_point("index.marked")
+            # The digest makes changed content another job, which no unfinished one stands for.
+            wanted = {"corpus_digest": corpus.content_digest}
+            job = jobs.enqueue(JobKind.INDEX, corpus_id, ids.corpus_name(corpus_id), wanted)
         self._backend.supervisor.wake()
         return wire.operation(job)
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.fail_point import fail_point
 from service.errors import fail
 from service.state.folder_turn import turn_in
 
@@ -77,12 +78,15 @@ class ContentStore:
         target = self.path(sha256)
         target.parent.mkdir(parents=True, exist_ok=True)
         _sync(temp_path)
+        fail_point("text.forced")
         with turn_in(self._folder):
             # A fresh time keeps the file from a concurrent `delete_unreferenced`.
             os.utime(temp_path)
             os.replace(temp_path, target)
+        fail_point("text.renamed")
         for folder in (target.parent, self._folder):
             _sync(folder)
+        fail_point("text.stored")
         return sha256
 
     def read_text(self, sha256: str) -> str:

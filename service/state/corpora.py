@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from engine.fail_point import fail_point
 from service import ids
 from service.errors import ErrorRecord, ServiceError, fail, quoted
 from service.limits import Limits
@@ -46,6 +47,7 @@ class Corpora:
                 char_count=0, token_count=0, sentence_count=0, create_time=self._store.now(),
             )  # fmt: skip
             CORPORA.put(self._store, (corpus_id,), asdict(made) | {"content_digest": None})
+            fail_point("corpus.recorded")
             return self.get(corpus_id)
 
     def get(self, corpus_id: str) -> Corpus:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from engine.fail_point import fail_point
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogWindow:
@@ -57,10 +59,13 @@ class Catalog:
 
 
 class Catalogs:
-    """Catalogs on disk: `<folder>/<corpus>/<recipe>-<content digest>.json`."""
+    """Catalogs on disk: `<folder>/<corpus>/<recipe>-<content digest>.json`.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Who writes one names a folder of the same file system, of which its owner removes what a kill leaves.
+    """
+
+    def __init__(self, folder: Path, staging: Path | None = None) -> None:
+        self.folder, self._staging = folder, staging
 
     def path(self, corpus_id: str, recipe: str, corpus_digest: str) -> Path:
         return self.folder / corpus_id / f"{recipe}-{corpus_digest}.json"
@@ -69,17 +74,24 @@ class Catalogs:
         """Where the words of an index are kept."""
         return self.path(corpus_id, recipe, corpus_digest).with_suffix(".safetensors")
 
+    def staging(self, path: Path) -> Path:
+        """Where one of these files is written before it comes to its place: each time elsewhere, for two
+        workers may write it at once.
+        """
+        return (self._staging or path.parent) / f"{path.stem}.{uuid.uuid4().hex}.staging"
+
     def put(self, corpus_id: str, catalog: Catalog) -> None:
         """Stores a catalog whole; older ones stay until `keep_only`, for questions under way."""
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Two workers may write it at once.
-        staging = path.with_suffix(f".{uuid.uuid4().hex}.staging")
+        staging = self.staging(path)
         with staging.open("w", encoding="utf-8") as file:
             json.dump(asdict(catalog), file)
             file.flush()
             os.fsync(file.fileno())
+        fail_point("catalog.written")
         staging.replace(path)
+        fail_point("catalog.renamed")
 
     def keep_only(self, corpus_id: str, catalog: Catalog) -> None:
         """Drops a corpus' earlier catalogs, once its record names this one."""
@@ -89,6 +101,7 @@ class Catalogs:
             # One written later is another worker's, who indexed what the corpus is by now.
             if other.stem != path.stem and _time_of(other) <= written:
                 other.unlink(missing_ok=True)
+                fail_point("catalog.dropped")
 
     def get(self, corpus_id: str, recipe: str, corpus_digest: str) -> Catalog | None:
         """The catalog of a corpus' content under a recipe, or None where it was never made."""
