@@ -1,8 +1,8 @@
 """Workers that are killed at random moments of indexing and training: what is lost, doubled or torn.
 
-`python -m benchmarks.kill_runs --data .work/data` starts a server and one worker after another, each under a
-lease of a second, kills each amid a job (SIGKILL) and lets the next go on. Then the same is made in another
-folder by a worker that nobody kills, and compared digest by digest.
+`python -m benchmarks.kill_runs --data .work/data` starts a server and one worker after another, each
+under a lease of a second, kills each amid a job (SIGKILL) and lets the next go on. Then the same is made
+in another folder by a worker that nobody kills, and compared digest by digest.
 """
 
 import argparse
@@ -25,7 +25,10 @@ from service.client.connection import Client
 from service.client.types import JobSnapshot, SourceDocument
 
 KILLS, SEED = 20, 1
-SENTENCES = {"index": 240, "train": 60}  # of a text that is indexed amid kills, of one that is trained on
+SENTENCES = {
+    "index": 240,
+    "train": 60,
+}  # of a text that is indexed amid kills, of one that is trained on
 PREFIX, CONVERSATIONS, STEPS = 32, 8, 12
 PATIENCE, REST = 600.0, 15.0  # seconds for a job, and for what a worker clears up behind it
 Row = dict[str, Any]
@@ -106,7 +109,9 @@ def run_kills(folder: Path, model: Path, kills: int = KILLS, seed: int = SEED) -
     kinds = [("index", "train")[number % 2] for number in range(kills)]
     chance.shuffle(kinds)
     with _opened(folder / "killed", model) as (client, workers):
-        taken = {kind: _undisturbed(client, workers, Target(kind, 0)) for kind in ("index", "train")}
+        taken = {
+            kind: _undisturbed(client, workers, Target(kind, 0)) for kind in ("index", "train")
+        }
         done = [Target("index", 0), Target("train", 0)]
         while kinds:
             target = Target(kinds[-1], len(done))

@@ -1,11 +1,11 @@
-"""Whether a data folder holds what its server says: every corpus and cartridge whole and once, no litter.
+"""Whether a data folder holds what its server says: each corpus and cartridge whole and once, no litter.
 
 For data folders on this machine whose server answers and whose workers rest.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -27,12 +27,13 @@ def artifact_digests(data: Path, client: Client) -> dict[str, str]:
 
 
 def found_faults(data: Path, client: Client) -> dict[str, list[str]]:
-    """What is wrong, as sentences, by the name of a corpus or a cartridge; "" for what belongs to none."""
+    """What is wrong, in sentences, by the name of a corpus or a cartridge; "" for the rest."""
     layout = Layout(data)
     told = {each.name: list(_corpus_faults(layout, each)) for each in client.list_corpora()}
     for cartridge in client.list_cartridges():
         told[cartridge.name] = list(_cartridge_faults(layout, cartridge))
     told[""] = [f"{path.relative_to(data)} is left behind" for path in _litter(layout)]
+    told[""] += [f"{path.relative_to(data)} has no record" for path in _unknown(layout, told)]
     told[""] += [
         f"{each.name} ended as {each.error.reason if each.error else each.phase}"
         for each in client.list_jobs()
@@ -105,6 +106,15 @@ def _is_whole(file: Path) -> bool:
             return True
     except (FileNotFoundError, SafetensorError):
         return False
+
+
+def _unknown(layout: Layout, names: Container[str]) -> Iterator[Path]:
+    for path in (*layout.catalogs.glob("*/"), *layout.cartridges.glob("*/")):
+        if f"corpora/{path.name}" not in names:
+            yield path
+    for path in layout.cartridges.glob("*/*/"):
+        if f"corpora/{path.parent.name}/cartridges/{path.name}" not in names:
+            yield path
 
 
 def _litter(layout: Layout) -> Iterator[Path]:

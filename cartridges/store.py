@@ -20,6 +20,7 @@ from engine.model import LanguageModel
 from engine.prefix import KVPrefix, load_prefix, save_prefix
 
 MANIFEST = "manifest.json"
+_REPLACED = "-replaced"  # a cartridge that makes room for another
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,9 +57,8 @@ def store_cartridge(
 
     A folder that already stands at the place is replaced: see `check_place` where others name it.
     """
-    for left in folder.parent.glob(f".{glob.escape(folder.name)}.staging-*"):  # by a kill
-        shutil.rmtree(left, ignore_errors=True)
     staging = folder.with_name(f".{folder.name}.staging-{os.getpid()}")
+    shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     geometry = model.geometry
     manifest = Manifest(
@@ -81,7 +81,7 @@ def store_cartridge(
     for path in (*staging.iterdir(), staging):
         force(path)
     fail_point("cartridge.forced")
-    replaced = staging.with_name(f"{staging.name}-replaced")
+    replaced = staging.with_name(staging.name + _REPLACED)
     if folder.exists():
         folder.rename(replaced)  # a folder cannot be renamed onto one that holds files
         fail_point("cartridge.moved_aside")
@@ -89,7 +89,8 @@ def store_cartridge(
     fail_point("cartridge.renamed")
     force(folder.parent)
     fail_point("cartridge.stored")
-    shutil.rmtree(replaced, ignore_errors=True)
+    for left in _left_beside(folder):  # what was replaced, and what killed processes left
+        shutil.rmtree(left, ignore_errors=True)
     return manifest
 
 
@@ -170,9 +171,9 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.exists():
-        raise CartridgeError(
-            "CARTRIDGE_MISSING", f"no cartridge lies at {folder.name}; train it again"
-        )
+        aside = [left.name for left in _left_beside(folder) if left.name.endswith(_REPLACED)]
+        mend = f"rename {aside[0]} to it, which it was replaced from" if aside else "train it again"
+        raise CartridgeError("CARTRIDGE_MISSING", f"no cartridge lies at {folder.name}; {mend}")
     return Manifest.from_json(path.read_bytes())
 
 
@@ -201,6 +202,11 @@ def _write_part(part: BuiltPart, number: int, folder: Path, in_int8: bool) -> Pa
         studied=studied.name if part.studied else "",
         studied_sha256=digest_of(studied) if part.studied else "",
     )
+
+
+def _left_beside(folder: Path) -> list[Path]:
+    """What lies beside a cartridge's place and was on its way in or out."""
+    return sorted(folder.parent.glob(f".{glob.escape(folder.name)}.staging-*"))
 
 
 def force(path: Path) -> None:

@@ -30,6 +30,8 @@ from longmemory.v1 import (
     query_pb2_grpc,
 )
 
+from engine.fail_point import VARIABLE
+
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "service.cli.main")
 ENVIRONMENT = os.environ | {
@@ -48,9 +50,14 @@ ROUTES = {
 }
 
 
-def until(found: Callable[[], Any], what: str) -> Any:
+def environment(fail_point: str) -> dict[str, str]:
+    """Of a process that is to pass through, or to end at a fail point."""
+    return ENVIRONMENT | ({VARIABLE: fail_point} if fail_point else {})
+
+
+def until(found: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """The first true value of `found`."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         if value := found():
             return value
@@ -219,6 +226,7 @@ def serving(
     state: str = "",
     name: str = "server",
     more: Sequence[str] = (),
+    fail_point: str = "",
 ) -> Iterator[Server]:
     """A server, ended hard at the end unless it has ended before; `name` is its own in the folder."""
     data.mkdir(parents=True, exist_ok=True)
@@ -227,7 +235,10 @@ def serving(
     flags += ["--instant-tokens", instant_tokens, "--state", state, *more]
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [*COMMAND, "serve", *map(str, flags)], env=ENVIRONMENT, stdout=file, stderr=file
+            [*COMMAND, "serve", *map(str, flags)],
+            env=environment(fail_point),
+            stdout=file,
+            stderr=file,
         )
 
     def announced() -> re.Match[str] | None:
@@ -275,15 +286,20 @@ class WorkerProcess:
 
 
 @contextmanager
-def working(data: Path, model: Path, state: str, name: str, *more: str) -> Iterator[WorkerProcess]:
+def working(
+    data: Path, model: Path, state: str, name: str, *more: str, fail_point: str = ""
+) -> Iterator[WorkerProcess]:
     """A worker, ended hard at the end unless it has ended before."""
     data.mkdir(parents=True, exist_ok=True)
     output = data.with_suffix(f".{name}.out")
-    flags = ["--data", data, "--state", state, "--model", model, "--threads", "1", *more]
-    flags += ["--instant-tokens", 0]
+    flags = ["--data", data, "--state", state, "--model", model, "--threads", "1"]
+    flags += ["--instant-tokens", 0, *more]
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [*COMMAND, "worker", *map(str, flags)], env=ENVIRONMENT, stdout=file, stderr=file
+            [*COMMAND, "worker", *map(str, flags)],
+            env=environment(fail_point),
+            stdout=file,
+            stderr=file,
         )
     try:
         yield WorkerProcess(process, output)

@@ -1,0 +1,165 @@
+"""Processes killed between every two steps of storing something lose, double and tear nothing."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from kill_room import KILLED, STEPS, KillRoom, at_rest, file_in, id_of, text_of, train
+from process_room import COMMAND, PATIENCE, environment, long_text, serving, working
+
+from benchmarks.whole_artifacts import artifact_digests
+from engine.fail_point import FAIL_POINTS, VARIABLE
+from service.client.connection import Client
+
+pytestmark = pytest.mark.process
+
+SERVER = (
+    "corpus.recorded", "corpus.created", "upload.begun", "upload.written", "upload.recorded",
+    "text.forced", "text.renamed", "text.stored", "upload.committed", "index.marked", "job.queued",
+    "job.ordered", "cartridge.promised",
+)  # fmt: skip
+INDEX = (
+    "job.claimed", "job.begun", "work.taken", "lease.renewed", "index.begun", "window.written",
+    "window.forced", "window.renamed", "words.written", "words.renamed", "catalog.written",
+    "catalog.renamed", "index.recorded", "index.committed", "catalog.dropped", "catalogs.dropped",
+    "instant.promised", "job.ended", "job.committed", "work.cleared",
+)  # fmt: skip
+TRAIN = (
+    "checkpoint.written", "checkpoint.renamed", "cartridge.written", "cartridge.described",
+    "cartridge.forced", "cartridge.renamed", "cartridge.stored", "cartridge.recorded",
+    "cartridge.committed", "cartridge.cleared", "instant.deleted",
+)  # fmt: skip
+BY_HAND = ("cartridge.moved_aside",)  # passed by `longmemory cartridge import` alone
+SMALL = ("instant.promised", "instant.deleted")
+
+
+def test_every_point_has_a_process_that_is_killed_at_it() -> None:
+    assert sorted((*SERVER, *INDEX, *TRAIN, *BY_HAND)) == sorted(FAIL_POINTS)
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_point_that_is_not_there_is_refused_at_the_start(tmp_path: Path, command: str) -> None:
+    started = subprocess.run(
+        [*COMMAND, command, "--data", str(tmp_path / "data")],
+        env=environment("cartridge.renamd"), capture_output=True, text=True, timeout=PATIENCE,
+        check=False,
+    )  # fmt: skip
+    assert started.returncode == 1
+    assert VARIABLE in started.stderr
+    assert "cartridge.renamed" in started.stderr
+    assert "Traceback" not in started.stderr
+
+
+def test_a_worker_killed_amid_storing_leaves_what_the_next_one_makes_whole(
+    tmp_path: Path, model_folder: Path
+) -> None:
+    data = tmp_path / "data"
+    text = long_text(3, 60)
+    with serving(data, model_folder, more=("--workers", "0")) as server:
+        with working(
+            data, model_folder, "", "a", "--lease", "1", fail_point="cartridge.stored"
+        ) as a:
+            first = server.register("one", {"a.txt": text})
+            server.succeed(first)
+            training = server.train("one", STEPS)
+            assert a.process.wait(PATIENCE) == KILLED
+        with working(
+            data, model_folder, "", "b", "--lease", "1", fail_point="window.written:7"
+        ) as b:
+            assert server.succeed(training).attempt == 2
+            indexing = server.register("two", {"a.txt": long_text(4, 200)})
+            assert b.process.wait(PATIENCE) == KILLED
+            assert any((data / "work").rglob("*.staging"))
+        with working(data, model_folder, "", "c", "--lease", "1"):
+            assert server.succeed(indexing).attempt == 2
+            server.succeed(server.register("three", {"a.txt": long_text(4, 200)}))
+            server.succeed(server.train("one", STEPS, "undisturbed"))
+            with Client(server.address) as client:
+                room = KillRoom(data, model_folder, {})
+                assert room.faults(client) == {}
+                made = artifact_digests(data, client)
+    assert made["corpora/two"] == made["corpora/three"] != made["corpora/one"]
+    killed, undisturbed = (made[f"corpora/one/cartridges/{x}"] for x in ("cart-one", "undisturbed"))
+    assert killed == undisturbed
+
+
+@dataclass
+class Outcome:
+    """What became of all victims' folder, and what an undisturbed one holds."""
+
+    codes: dict[str, int]
+    faults: dict[str, list[str]]
+    digests: dict[str, str]
+    expected: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Outcome:
+    folder = tmp_path_factory.mktemp("kills")
+    room = KillRoom(folder / "killed", model_folder, {})
+    with room.serving("first") as (_, client), room.working("first-worker"):
+        for point in (*INDEX, *TRAIN, "cartridge.promised"):
+            file_in(client, point, _before(point) if point in INDEX else _after(point))
+        at_rest(client)
+    for point in SERVER:
+        room.kill_server(point)
+    with room.serving("between") as (_, client), room.working("between-worker"):
+        at_rest(client)
+    with room.serving("second") as (_, client):
+        for point in (*INDEX, *TRAIN):
+            (train if point in TRAIN else _edit)(client, point)
+            room.kill_worker(point)
+    with room.serving("last") as (_, client), room.working("last-worker"):
+        _ask_for_all(client)
+        faults, digests = room.faults(client), room.digests(client)
+    calm = KillRoom(folder / "undisturbed", model_folder, {})
+    with calm.serving("server") as (_, client), calm.working("worker"):
+        _ask_for_all(client)
+        assert calm.faults(client) == {}
+        expected = calm.digests(client)
+    return Outcome(room.codes, faults, digests, expected)
+
+
+def _before(point: str) -> str:
+    return text_of(f"{point} before", point in SMALL)
+
+
+def _after(point: str) -> str:
+    return text_of(point, point in SMALL)
+
+
+def _edit(client: Client, point: str) -> None:
+    file_in(client, point, _after(point))
+
+
+def _ask_for_all(client: Client) -> None:
+    """All that is asked for anywhere, until it is made."""
+    for point in (*SERVER, *INDEX, *TRAIN):
+        _edit(client, point)
+    at_rest(client)
+    for point in (*TRAIN, "cartridge.promised"):
+        train(client, point)
+    at_rest(client)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("point", [*SERVER, *INDEX, *TRAIN])
+def test_a_kill_at_any_point_loses_nothing_once_somebody_goes_on(
+    outcome: Outcome, point: str
+) -> None:
+    assert outcome.codes[point] == KILLED, "its process passed the point"
+    mine = f"corpora/{id_of(point)}"
+    names = {name for name in outcome.expected if f"{name}/".startswith(f"{mine}/")}
+    assert names
+    for name in names:
+        assert outcome.faults.get(name) is None
+        assert outcome.digests.get(name) == outcome.expected[name]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_all_kills_together_leave_nothing_behind(outcome: Outcome) -> None:
+    assert outcome.faults == {}
+    assert outcome.digests == outcome.expected
