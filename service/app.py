@@ -32,7 +32,8 @@ from service.routing.quality import shipped
 from service.rpc.access import Access, guarded
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
-from service.rpc.server import METHODS, Companion, RunningServer, ServerConfig, serve
+from service.rpc.running_server import RunningServer
+from service.rpc.server import METHODS, Companion, ServerConfig, serve
 from service.staleness import Staleness
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore
@@ -162,6 +163,7 @@ class Service:
             info=info,
             observer=self.metrics,
             tracing=self._tracing,
+            under_way=lambda: admission.under_way,
             is_alive=lambda: self._thread.is_alive,
             check_state=store.check,
         )
