@@ -100,7 +100,12 @@ class KillRuns:
     lost: dict[str, list[str]] = field(default_factory=dict)
 
     def headline(self) -> dict[str, float | None]:
+        """How many workers were killed, and how many corpora and cartridges did not come through."""
         return {"kill_runs": len(self.rows), "lost": len(self.lost)}
+
+    def told(self) -> list[Row]:
+        """The rows, each with what is wrong with what its worker was killed over."""
+        return [row | {"faults": self.lost.get(row["killed"], [])} for row in self.rows]
 
 
 def run_kills(folder: Path, model: Path, kills: int = KILLS, seed: int = SEED) -> KillRuns:
@@ -228,7 +233,9 @@ def _text(seed: int, sentences: int) -> str:
     return "\n\n".join(" ".join(lines[at : at + 8]) for at in range(0, sentences, 8))
 
 
-def measure(data: Path, model: Path | None, kills: int, seed: int) -> KillRuns:
+def measure_kills(
+    data: Path, kills: int = KILLS, model: Path | None = None, seed: int = SEED
+) -> KillRuns:
     """The same in a folder inside `data` that is removed afterwards, by default with its model."""
     data.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="kill-runs-", dir=data) as folder:
@@ -242,7 +249,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--seed", type=int, default=SEED)
     told = parser.parse_args(given)
-    runs = measure(told.data.resolve(), told.model, told.kills, told.seed)
+    runs = measure_kills(told.data.resolve(), told.kills, told.model, told.seed)
     print(json.dumps(runs.headline() | {"faults": runs.lost}))
 
 
