@@ -1,6 +1,5 @@
 """Processes that are killed at a fail point each, and what is then made of their folder."""
 
-import subprocess
 import time
 import zlib
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from forked_process import ForkedProcess
 from process_room import PATIENCE, Server, long_text, serving, until, working
 
 from benchmarks.whole_artifacts import artifact_digests, found_faults
@@ -69,7 +69,9 @@ class KillRoom:
     def serving(self, name: str, fail_point: str = "") -> Iterator[tuple[Server, Client]]:
         """A server without a worker of its own."""
         more = ("--workers", "0")
-        opened = serving(self.data, self.model, name=name, more=more, fail_point=fail_point)
+        opened = serving(
+            self.data, self.model, name=name, more=more, fail_point=fail_point, launch=ForkedProcess
+        )
         with opened as server, Client(server.address) as client:
             yield server, client
 
@@ -77,14 +79,17 @@ class KillRoom:
     def working(self, name: str) -> Iterator[None]:
         """A worker that goes on until the end."""
         flags = ("--instant-tokens", str(INSTANT_TOKENS))
-        with working(self.data, self.model, "", name, *flags):
+        with working(self.data, self.model, "", name, *flags, launch=ForkedProcess):
             yield
 
     def kill_worker(self, point: str) -> None:
         """Has a worker take the next job and die at a point; nobody takes the job from it."""
         flags = ("--once", "--lease", "3600", "--instant-tokens", str(INSTANT_TOKENS))
-        with working(self.data, self.model, "", point, *flags, fail_point=point) as victim:
-            self.codes[point] = _code(victim.process)
+        opened = working(
+            self.data, self.model, "", point, *flags, fail_point=point, launch=ForkedProcess
+        )
+        with opened as victim:
+            self.codes[point] = victim.process.wait(4 * PATIENCE)
 
     def kill_server(self, point: str) -> None:
         """Has a server die at a point, amid what a client asks of it."""
@@ -92,7 +97,7 @@ class KillRoom:
             with pytest.raises(ClientError) as caught:
                 ask(client, point)
             assert caught.value.code == "UNAVAILABLE"
-            self.codes[point] = _code(server.process)
+            self.codes[point] = server.process.wait(PATIENCE)
 
     def faults(self, client: Client) -> dict[str, list[str]]:
         """What is wrong, once the workers had the time to clear up."""
@@ -103,7 +108,3 @@ class KillRoom:
 
     def digests(self, client: Client) -> dict[str, str]:
         return artifact_digests(self.data, client)
-
-
-def _code(process: "subprocess.Popen[bytes]") -> int:
-    return process.wait(PATIENCE)

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ ENVIRONMENT = os.environ | {
     "HF_HUB_OFFLINE": "1",
 }
 PATIENCE = 120.0
+Launch = Callable[[Sequence[str], Mapping[str, str], Path], Any]
 ASKED = "Who looks after the lamp?"
 ROUTES = {
     "cartridge": query_pb2.ROUTE_CARTRIDGE,
@@ -53,6 +54,12 @@ ROUTES = {
 def environment(fail_point: str) -> dict[str, str]:
     """Of a process that is to pass through, or to end at a fail point."""
     return ENVIRONMENT | ({VARIABLE: fail_point} if fail_point else {})
+
+
+def launched(arguments: Sequence[str], env: Mapping[str, str], output: Path) -> Any:
+    """A command of its own process, which writes to `output`."""
+    with output.open("wb") as file:
+        return subprocess.Popen([*COMMAND, *arguments], env=env, stdout=file, stderr=file)
 
 
 def until(found: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
@@ -227,19 +234,14 @@ def serving(
     name: str = "server",
     more: Sequence[str] = (),
     fail_point: str = "",
+    launch: Launch = launched,
 ) -> Iterator[Server]:
     """A server, ended hard at the end unless it has ended before; `name` is its own in the folder."""
     data.mkdir(parents=True, exist_ok=True)
     output = data.with_suffix(f".{name}.out")
     flags = ["--data", data, "--listen", "127.0.0.1:0", "--model", model, "--threads", "1"]
     flags += ["--instant-tokens", instant_tokens, "--state", state, *more]
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [*COMMAND, "serve", *map(str, flags)],
-            env=environment(fail_point),
-            stdout=file,
-            stderr=file,
-        )
+    process = launch(["serve", *map(str, flags)], environment(fail_point), output)
 
     def announced() -> re.Match[str] | None:
         assert process.poll() is None, output.read_text()
@@ -287,20 +289,20 @@ class WorkerProcess:
 
 @contextmanager
 def working(
-    data: Path, model: Path, state: str, name: str, *more: str, fail_point: str = ""
+    data: Path,
+    model: Path,
+    state: str,
+    name: str,
+    *more: str,
+    fail_point: str = "",
+    launch: Launch = launched,
 ) -> Iterator[WorkerProcess]:
     """A worker, ended hard at the end unless it has ended before."""
     data.mkdir(parents=True, exist_ok=True)
     output = data.with_suffix(f".{name}.out")
     flags = ["--data", data, "--state", state, "--model", model, "--threads", "1"]
     flags += ["--instant-tokens", 0, *more]
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [*COMMAND, "worker", *map(str, flags)],
-            env=environment(fail_point),
-            stdout=file,
-            stderr=file,
-        )
+    process = launch(["worker", *map(str, flags)], environment(fail_point), output)
     try:
         yield WorkerProcess(process, output)
     finally:
