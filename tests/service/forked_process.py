@@ -18,6 +18,7 @@ class ForkedProcess:
     """As much of `subprocess.Popen` as a `Server` and a `WorkerProcess` need."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], out: Path) -> None:
+        out.write_bytes(b"")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOADED))
         self._process = context.Process(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from forked_process import ForkedProcess
 from kill_room import KILLED, STEPS, KillRoom, at_rest, file_in, id_of, text_of, train
 from process_room import COMMAND, PATIENCE, environment, long_text, serving, working
 
@@ -97,6 +98,8 @@ class Outcome:
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Outcome:
     folder = tmp_path_factory.mktemp("kills")
+    asked = ForkedProcess(["--help"], environment(""), folder / "help.out")
+    assert asked.wait(4 * PATIENCE) == 0, "all that is forked from has been imported"
     room = KillRoom(folder / "killed", model_folder, {})
     with room.serving("first") as (_, client), room.working("first-worker"):
         for point in (*INDEX, *TRAIN, "cartridge.promised"):
