@@ -64,6 +64,9 @@ FailPoint = Literal[
     "job.ended",
     "job.committed",
     "work.cleared",
+    # Deleting: the record is gone, the files are not.
+    "corpus.deleted",
+    "cartridge.deleted",
 ]
 FAIL_POINTS: tuple[str, ...] = get_args(FailPoint)
 """The names of all points."""

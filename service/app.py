@@ -113,7 +113,8 @@ class Service:
         room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
         admission = Admission(config.limits, config.batch)
         self.supervisor = WorkerSupervisor(config, jobs)
-        artifacts = StoredArtifacts(layout, corpora, content)
+        artifacts = StoredArtifacts(store, layout, corpora, content)
+        artifacts.finish_deletions()
         if is_alone:
             artifacts.tidy()
         else:  # others may be writing

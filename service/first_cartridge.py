@@ -52,6 +52,7 @@ class FirstCartridges:
             if error.code is not Code.NOT_FOUND:
                 return  # the record stands, and so must the files
         shutil.rmtree(self._layout.cartridge(corpus_id, INSTANT), ignore_errors=True)
+        self._shelf.end_deletion(corpus_id, INSTANT)
 
     def _is_in_training(self, corpus_id: str) -> bool:
         found, _ = self._shelf.list(corpus_id)

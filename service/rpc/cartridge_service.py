@@ -193,6 +193,7 @@ class CartridgeService(CallersBackend, cartridge_pb2_grpc.CartridgeServiceServic
         )
         unfinished = [job.id for job in jobs if job.target == target and not job.state.is_final]
         deleted = backend.shelf.delete(name.corpus_id, name.cartridge_id)
+        fail_point("cartridge.deleted")
         for job_id in unfinished:
             backend.jobs.cancel(job_id)
         backend.artifacts.forget_cartridge(deleted)

@@ -189,6 +189,7 @@ class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
         # Listed before the deletion: a corpus of the same name made right after it keeps its jobs.
         unfinished = self._unfinished_jobs(corpus_id)
         deleted = backend.corpora.delete(corpus_id, etag)
+        fail_point("corpus.deleted")
         for job_id in unfinished:
             backend.jobs.cancel(job_id)
         backend.uploads.forget(corpus_id)

@@ -16,6 +16,7 @@ from service.errors import ErrorRecord, ServiceError, fail, quoted
 from service.limits import Limits
 from service.state.content import ContentStore, TextFacts
 from service.state.corpus import Corpus, CorpusState, DeletedCorpus, Document, corpus_of
+from service.state.deletions import begin_deletion
 from service.state.pages import Listing, read_page
 from service.state.store import Record, Store
 from service.state.tables import CARTRIDGES, CORPORA, DOCUMENTS, delete_belongings
@@ -83,6 +84,7 @@ class Corpora:
             cartridges = [record["id"] for _, record in CARTRIDGES.each(self._store, (corpus_id,))]
             digests = {one["sha256"] for _, one in DOCUMENTS.each(self._store, (corpus_id,))}
             delete_belongings(self._store, corpus_id)
+            begin_deletion(self._store, corpus_id)
             unneeded = [
                 one for one in digests if not DOCUMENTS.first(self._store, "by_digest", (one,))
             ]

@@ -10,8 +10,12 @@ from kill_room import KILLED, STEPS, KillRoom, at_rest, file_in, id_of, text_of,
 from process_room import COMMAND, PATIENCE, environment, long_text, serving, working
 
 from benchmarks.whole_artifacts import artifact_digests
+from cartridges.manifest import CartridgeError
+from cartridges.peft_adapter import export_adapter
+from cartridges.store import BuiltPart, read_manifest
 from engine.fail_point import FAIL_POINTS, VARIABLE
-from service.client.connection import Client
+from engine.model import LanguageModel
+from service.client.connection import Client, ClientError
 
 pytestmark = pytest.mark.process
 
@@ -31,12 +35,13 @@ TRAIN = (
     "cartridge.forced", "cartridge.renamed", "cartridge.stored", "cartridge.recorded",
     "cartridge.committed", "cartridge.cleared", "instant.deleted",
 )  # fmt: skip
+DELETION = ("corpus.deleted", "cartridge.deleted")
 BY_HAND = ("cartridge.moved_aside",)  # passed by `longmemory cartridge import` alone
 SMALL = ("instant.promised", "instant.deleted")
 
 
 def test_every_point_has_a_process_that_is_killed_at_it() -> None:
-    assert sorted((*SERVER, *INDEX, *TRAIN, *BY_HAND)) == sorted(FAIL_POINTS)
+    assert sorted((*SERVER, *INDEX, *TRAIN, *DELETION, *BY_HAND)) == sorted(FAIL_POINTS)
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
@@ -83,6 +88,58 @@ def test_a_worker_killed_amid_storing_leaves_what_the_next_one_makes_whole(
     assert made["corpora/two"] == made["corpora/three"] != made["corpora/one"]
     killed, undisturbed = (made[f"corpora/one/cartridges/{x}"] for x in ("cart-one", "undisturbed"))
     assert killed == undisturbed
+
+
+def delete(client: Client, point: str) -> None:
+    """What a server passes the point in."""
+    if point == "corpus.deleted":
+        client.delete_corpus("books", force=True)
+    else:
+        client.delete_cartridge("books/cart-one")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("point", DELETION)
+def test_a_deletion_that_was_killed_is_ended_by_the_next_server(
+    tmp_path: Path, model_folder: Path, point: str
+) -> None:
+    data = tmp_path / "data"
+    with serving(data, model_folder) as server:
+        server.succeed(server.register("books", {"a.txt": long_text(5, 40)}))
+        server.succeed(server.train("books", 2))
+    with serving(data, model_folder, name="victim", fail_point=point) as server:
+        with Client(server.address) as client, pytest.raises(ClientError):
+            delete(client, point)
+        assert server.process.wait(PATIENCE) == KILLED
+        assert (data / "cartridges" / "books" / "cart-one").is_dir()
+    with serving(data, model_folder, name="next") as server, Client(server.address) as client:
+        assert not (data / "cartridges" / "books" / "cart-one").exists()
+        assert client.list_cartridges() == []
+        assert len(client.list_corpora()) == (0 if point == "corpus.deleted" else 1)
+        assert KillRoom(data, model_folder, {}).faults(client) == {}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_cartridge_that_was_being_replaced_is_found_again(
+    tmp_path: Path, model_folder: Path, model: LanguageModel
+) -> None:
+    adapter, folder = tmp_path / "adapter", tmp_path / "cartridge"
+    export_adapter(adapter, model, BuiltPart(model.prefill(list(range(5, 25)))))
+    command = [*COMMAND, "cartridge", "import", str(adapter), str(folder), "--json"]
+    command += ["--model", str(model_folder), "--data", str(tmp_path)]
+
+    def imported(point: str = "") -> int:
+        return subprocess.run(command, env=environment(point), timeout=900, check=False).returncode
+
+    assert imported() == 0
+    assert imported("cartridge.moved_aside") == KILLED
+    with pytest.raises(CartridgeError, match=r"rename \.cartridge.staging-[0-9]+-replaced to it"):
+        read_manifest(folder)
+    assert imported() == 0
+    read_manifest(folder)
+    assert [path.name for path in tmp_path.iterdir() if "staging" in path.name] == []
 
 
 @dataclass
