@@ -32,7 +32,8 @@ from service.routing.quality import shipped
 from service.rpc.access import Access, guarded
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
-from service.rpc.server import METHODS, Companion, RunningServer, ServerConfig, serve
+from service.rpc.running_server import RunningServer
+from service.rpc.server import METHODS, Companion, ServerConfig, serve
 from service.staleness import Staleness
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.content import ContentStore
@@ -49,6 +50,7 @@ from service.state.requests import Requests
 from service.state.uploads import Uploads
 from service.stored_indexes import StoredIndexes
 from service.supervisor import WorkerSupervisor
+from service.telemetry.faults import tell_fault
 from service.telemetry.gauges import Build, Sources
 from service.telemetry.logs import configure_logs
 from service.telemetry.metrics import Metrics
@@ -110,7 +112,8 @@ class Service:
         room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
         self.admission = admission = Admission(config.limits, config.batch)
         self.supervisor = WorkerSupervisor(config, jobs)
-        artifacts = StoredArtifacts(layout, corpora, content)
+        artifacts = StoredArtifacts(store, layout, corpora, content)
+        artifacts.finish_deletions()
         if is_alone:
             artifacts.tidy()
         else:  # others may be writing
@@ -161,6 +164,7 @@ class Service:
             indexes=StoredIndexes(layout, recipe.digest),
             observer=self.metrics,
             tracing=self._tracing,
+            under_way=lambda: admission.under_way,
             is_alive=lambda: self._thread.is_alive,
             check_state=store.check,
         )
@@ -192,6 +196,7 @@ def run_server(config: ServiceConfig) -> None:
     """
     # Whoever starts a server reads one line of its output; a log there would fill the pipe and stop it.
     configure_logs(config.logs)
+    tell_fault()
     listening = ServerConfig(config.listen, config.insecure, tls=config.tls)
     page_address = PageAddress(config.metrics, config.insecure) if config.metrics else None
     open_door = _door(config) if config.http else None

@@ -18,6 +18,7 @@ from typing import TypeVar
 import structlog
 
 from engine.config import EngineConfig
+from engine.fail_point import fail_point
 from service.config import STATE_VARIABLE, Layout
 from service.cores import CoreShare
 from service.errors import ServiceError, fail
@@ -38,6 +39,7 @@ from service.state.jobs import LEASE_SECONDS, Jobs
 from service.state.open_store import agree_on_model, is_shared, open_store
 from service.state.outcomes import tell_unmade
 from service.state.patience import is_passing, patiently
+from service.telemetry.faults import tell_fault
 from service.telemetry.logs import LogSettings, configure_logs
 from service.work_folders import WorkFolders
 
@@ -112,7 +114,9 @@ class Worker:
 
     def _work(self, job: Job) -> None:
         _log.info("job started", job=job.id, kind=str(job.kind), attempt=job.attempt)
+        fail_point("job.begun")
         is_mine = self._waited_for(self._done(job))
+        fail_point("job.committed")
         is_over = is_mine and self._waited_for(lambda: self._jobs.get(job.id).state.is_final)
         if is_over:
             self._waited_for(lambda: self._clear(job))
@@ -150,6 +154,7 @@ class Worker:
 
     def _clear(self, job: Job) -> None:
         self._folders.clear(job.id)
+        fail_point("work.cleared")
         self._doing.forget(job)
 
     def _sweep(self) -> None:
@@ -168,6 +173,7 @@ def run_worker(settings: WorkerSettings) -> None:
     Raises ServiceError where the state cannot be used.
     """
     configure_logs(settings.logs)
+    tell_fault()
     around = Surroundings()
 
     def stop(number: int, _: object) -> None:
@@ -198,6 +204,7 @@ def main() -> None:
         parser.add_argument(name, required=True, type=int)
     given = parser.parse_args()
     configure_logs(LogSettings(given.log_format, given.log_level))
+    tell_fault()
     engine = EngineConfig(Path(given.data), given.model, given.device, given.dtype, given.threads)
     settings = WorkerSettings(
         engine,

@@ -27,6 +27,7 @@ from service.errors import ServiceError, fail
 from service.file_errors import file_error
 from service.limits import Limits
 from service.rpc import wire
+from service.rpc.gate import Gate
 from service.stopped_reader import taken
 from service.telemetry.call import Call, under_way
 from service.telemetry.observer import Nobody, Observer
@@ -48,11 +49,12 @@ Deserialize = Callable[[bytes], Any]
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who is told of calls, and how long a reader may take nothing."""
+    """Who is told of calls, how long a reader may take nothing, and the gate that calls come through."""
 
     observer: Observer = field(default_factory=Nobody)
     tracing: Tracing = field(default_factory=NoTracing)
     reader_seconds: float = Limits().reader_seconds
+    gate: Gate = field(default_factory=Gate)
 
 
 class HandlerInterceptor(grpc.aio.ServerInterceptor, ABC):
@@ -167,7 +169,8 @@ async def _call(method: str, context: Any, watch: Watch) -> AsyncIterator[None]:
         code = "OK"
         try:
             _check_deadline(context)
-            yield
+            with watch.gate.passing(method):
+                yield
         except ServiceError as error:
             code = error.code.value
             call.noted["refused"] = error.reason
