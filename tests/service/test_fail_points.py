@@ -173,7 +173,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Out
     with room.serving("between") as (_, client), room.working("between-worker"):
         at_rest(client)
     with room.serving("second") as (_, client):
-        # Whoever dies amid a claim leaves the job to the next, who is to have one of its own: last.
+        # Who dies amid a claim leaves its job to the next, which is to have one of its own.
         for point in (*INDEX[1:], *TRAIN, INDEX[0]):
             (train if point in TRAIN else _edit)(client, point)
             room.kill_worker(point)
