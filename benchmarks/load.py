@@ -3,7 +3,8 @@
 `python -m benchmarks.load --data .work/data` starts servers of its own on loopback and writes
 `results/load.json`: closed-loop clients at 1, 4, 16 and 64 for `--seconds` each, then many
 that ask together ten times as often as it can answer, for `--overload` seconds, beside a probe of the
-server's health. Answers that were begun are waited for.
+server's health. Answers that were begun are waited for. At last workers are killed, see
+`benchmarks.kill_runs`.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from benchmarks.kill_runs import KILLS, measure_kills
 from benchmarks.load_clients import Tally, Work, ask_together, begin_health_probe
 from benchmarks.record import write_result
 from evaluation.corpora import KnownCorpus, handbook
@@ -125,9 +127,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each number of clients")
     parser.add_argument("--overload", type=float, default=120.0, help="seconds of overload")
+    parser.add_argument("--kills", type=int, default=KILLS, help="workers killed at random")
     given = parser.parse_args()
     rows = measure(given)
-    print(write_result("load", rows, headline(rows)))
+    killed = measure_kills(given.data.resolve(), given.kills)
+    figures = headline(rows) | killed.headline()
+    print(write_result("load", rows + killed.told(), figures))
 
 
 if __name__ == "__main__":

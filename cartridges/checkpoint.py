@@ -76,7 +76,7 @@ class Checkpoint:
             "best_kl": repr(self.best_kl),
             "stale": str(self.stale),
         }
-        with staged(path) as staging:
+        with staged(path, point="checkpoint") as staging:
             save_file(tensors, staging, metadata=said)
 
     @classmethod

@@ -1,5 +1,6 @@
 """Cartridges on disk: one folder each, whole or absent, checked when read."""
 
+import glob
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,9 +14,10 @@ from cartridges.conversations import Studied, read_studied, write_studied
 from cartridges.int8 import load_int8, save_int8
 from cartridges.manifest import FORMAT, INT8, CartridgeError, Manifest, Part
 from engine.errors import FileNotPlainError, PrefixMismatchError
+from engine.fail_point import fail_point
 from engine.model import LanguageModel
 from engine.plain_file import open_plain, read_plain
-from engine.plain_folder import staged_folder
+from engine.plain_folder import REPLACED, STAGING, delete_tree, staged_folder
 from engine.prefix import KVPrefix, load_prefix, save_prefix
 
 MANIFEST = "manifest.json"
@@ -51,8 +53,10 @@ def store_cartridge(
     metrics: Mapping[str, float],
     in_int8: bool = False,
     root: Path | None = None,
+    within: Path | None = None,
 ) -> Manifest:
-    """Writes a cartridge beside its place, forces it to the disk, then renames it in.
+    """Writes a cartridge in the folder `within`, or beside its place where none is given, forces it to
+    the disk, then renames it in.
 
     A folder that already stands at the place is replaced: see `check_place` where others name it.
 
@@ -60,7 +64,14 @@ def store_cartridge(
         CartridgeError: FILE_NOT_PLAIN where a folder on the way from `root` is a link.
     """
     geometry = model.geometry
-    with _links_refused(), staged_folder(folder, root) as staging:
+    with (
+        _links_refused(),
+        staged_folder(folder, root, point="cartridge", within=within) as staging,
+    ):
+        parts_written = tuple(
+            _write_part(part, i, staging, in_int8) for i, part in enumerate(parts)
+        )
+        fail_point("cartridge.written")
         manifest = Manifest(
             format=FORMAT,
             model_fingerprint=model.fingerprint,
@@ -71,11 +82,14 @@ def store_cartridge(
             head_dim=geometry.head_dim,
             dtype=INT8 if in_int8 else str(parts[0].prefix.keys.dtype).removeprefix("torch."),
             corpus_digest=corpus_digest,
-            parts=tuple(_write_part(part, i, staging, in_int8) for i, part in enumerate(parts)),
+            parts=parts_written,
             recipe=dict(recipe),
             metrics=dict(metrics),
         )
         (staging / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        fail_point("cartridge.described")
+    for left in _left_beside(folder):  # of processes that were killed as they stored it
+        delete_tree(left, root)
     return manifest
 
 
@@ -168,8 +182,10 @@ def read_manifest(folder: Path, root: Path | None = None) -> Manifest:
         with _links_refused():
             said = read_plain(folder / MANIFEST, root)
     except (FileNotFoundError, NotADirectoryError):
+        aside = [left.name for left in _left_beside(folder) if left.name.endswith(REPLACED)]
+        mend = f"rename {aside[0]} to it, which it was replaced from" if aside else "train it again"
         raise CartridgeError(
-            "CARTRIDGE_MISSING", f"no cartridge lies at {folder.name}; train it again"
+            "CARTRIDGE_MISSING", f"no cartridge lies at {folder.name}; {mend}"
         ) from None
     return Manifest.from_json(said)
 
@@ -207,3 +223,8 @@ def _write_part(part: BuiltPart, number: int, folder: Path, in_int8: bool) -> Pa
         studied=studied.name if part.studied else "",
         studied_sha256=digest_of(studied) if part.studied else "",
     )
+
+
+def _left_beside(folder: Path) -> list[Path]:
+    """What lies beside a cartridge's place and was on its way in or out."""
+    return sorted(folder.parent.glob(f".{glob.escape(folder.name)}{STAGING}-*"))

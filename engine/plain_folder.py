@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from engine.fail_point import StagedThing, staging_point
 from engine.plain_file import opened_folder, refuse_links
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 STAGING = ".staging"
 """How the name of a file ends that is not yet whole."""
+REPLACED = "-replaced"
+"""How the name of a folder ends that makes room for another."""
 
 
 def path_in(descriptor: int, folder: Path) -> Path:
@@ -27,67 +31,111 @@ def path_in(descriptor: int, folder: Path) -> Path:
 
 
 @contextmanager
-def staged(path: Path, root: Path | None = None, forced: bool = True) -> Iterator[Path]:
+def staged(
+    path: Path,
+    root: Path | None = None,
+    forced: bool = True,
+    point: StagedThing | None = None,
+    within: Path | None = None,
+) -> Iterator[Path]:
     """A new file to be written by the name that is given; it takes its place as a whole when the block
     ends, or is removed when the block fails. Its folder is made where it is not there. What is not
     `forced` to the disk may be lost in a power cut.
 
+    Until then it lies in `within`, a folder of the same file system whose owner removes what a kill
+    leaves there, or where none is given beside its place. `point` names what passes the fail points
+    `.written`, `.forced` and `.renamed`.
+
     Raises:
         FileNotPlainError: a folder on the way from the root is a link.
-        OSError: what goes wrong with the disk.
+        OSError: what goes wrong with the disk; also where `within` is not there.
     """
-    with opened_folder(path.parent, root or path.parent, make=True) as folder:
+    place = within or path.parent
+    with (
+        opened_folder(path.parent, root or path.parent, make=True) as folder,
+        opened_folder(place, root or place) as source,
+    ):
         name = f".{path.name}.{secrets.token_hex(8)}{STAGING}"
-        os.close(os.open(name, _NEW, 0o666, dir_fd=folder))
+        os.close(os.open(name, _NEW, 0o666, dir_fd=source))
         try:
-            yield path_in(folder, path.parent) / name
+            yield path_in(source, place) / name
+            staging_point(point, "written")
             if forced:
-                force(name, folder)
-            os.replace(name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+                force(name, source)
+            staging_point(point, "forced")
+            os.replace(name, path.name, src_dir_fd=source, dst_dir_fd=folder)
         except BaseException:
             with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=folder)
+                os.unlink(name, dir_fd=source)
             raise
+        staging_point(point, "renamed")
         if forced:
             os.fsync(folder)
 
 
 @contextmanager
-def staged_folder(folder: Path, root: Path | None = None) -> Iterator[Path]:
+def staged_folder(
+    folder: Path,
+    root: Path | None = None,
+    point: StagedThing | None = None,
+    within: Path | None = None,
+) -> Iterator[Path]:
     """A new folder to be filled by the name that is given; when the block ends it takes its place with
     all its files forced to the disk, and what stood there is removed. When the block fails it is removed
     instead. The folders above are made where they are not there.
 
+    `within` is as in `staged`; what stood there goes aside beside the place all the same. `point` names
+    what passes the fail points `.forced`, `.moved_aside`, `.renamed` and `.stored`.
+
     Raises:
         FileNotPlainError: a folder on the way from the root is a link.
-        OSError: what goes wrong with the disk.
+        OSError: what goes wrong with the disk; also where `within` is not there.
     """
-    with opened_folder(folder.parent, root or folder.parent, make=True) as parent:
+    place = within or folder.parent
+    with (
+        opened_folder(folder.parent, root or folder.parent, make=True) as parent,
+        opened_folder(place, root or place) as source,
+    ):
         name = f".{folder.name}{STAGING}-{secrets.token_hex(8)}"
-        os.mkdir(name, dir_fd=parent)
+        os.mkdir(name, dir_fd=source)
         try:
-            with opened_folder(folder.parent / name, folder.parent) as staging:
-                yield path_in(staging, folder.parent / name)
+            with _folder_in(source, name) as staging:
+                yield path_in(staging, place / name)
                 for each in os.listdir(staging):
                     force(each, staging)
                 os.fsync(staging)
-            _put_folder(name, folder.name, parent)
+            staging_point(point, "forced")
+            replaced = name + REPLACED
+            if _moved_aside(folder.name, replaced, parent):
+                staging_point(point, "moved_aside")
+            os.rename(name, folder.name, src_dir_fd=source, dst_dir_fd=parent)
         except BaseException:
-            shutil.rmtree(name, ignore_errors=True, dir_fd=parent)
+            shutil.rmtree(name, ignore_errors=True, dir_fd=source)
             raise
+        staging_point(point, "renamed")
         os.fsync(parent)
+        staging_point(point, "stored")
+        with suppress(FileNotFoundError):  # nothing stood there
+            _remove(replaced, parent)
 
 
-def _put_folder(name: str, place: str, parent: int) -> None:
-    """Renames a folder to a place; what stood there, a link too, goes aside first and then for good."""
-    replaced = f"{name}-replaced"
+@contextmanager
+def _folder_in(parent: int, name: str) -> Iterator[int]:
+    """A descriptor of a folder that lies in an opened one, if it is no link."""
+    descriptor = os.open(name, _FOLDER, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _moved_aside(place: str, replaced: str, parent: int) -> bool:
+    """Whether something stood at a place, a link too; it bears the other name then."""
     try:
         os.rename(place, replaced, src_dir_fd=parent, dst_dir_fd=parent)
     except FileNotFoundError:
-        os.rename(name, place, src_dir_fd=parent, dst_dir_fd=parent)
-        return
-    os.rename(name, place, src_dir_fd=parent, dst_dir_fd=parent)
-    _remove(replaced, parent)
+        return False
+    return True
 
 
 def force(name: str, folder: int) -> None:

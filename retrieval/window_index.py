@@ -117,12 +117,20 @@ def exact_keys(
 class WindowShelf:
     """Window records on disk: `<folder>/<recipe>/<two letters>/<window digest>.safetensors`.
 
-    No link is followed below `root`, or the folder where none is given. What meets one raises
-    FileNotPlainError.
+    What is being written lies in `staging`, a folder of the same file system whose owner removes what a
+    kill leaves there; beside its place where none is given. No link is followed below `root`, or the
+    folder where none is given. What meets one raises FileNotPlainError.
     """
 
-    def __init__(self, folder: Path, recipe: IndexRecipe, root: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        recipe: IndexRecipe,
+        root: Path | None = None,
+        staging: Path | None = None,
+    ) -> None:
         self.folder, self.root = folder / recipe.digest, root or folder
+        self._staging = staging
 
     def path(self, digest: str) -> Path:
         return self.folder / digest[:2] / f"{digest}.safetensors"
@@ -148,7 +156,8 @@ class WindowShelf:
             "keys": record.keys.values.contiguous(),
             "key_scales": record.keys.scales.contiguous(),
         }
-        with staged(self.path(digest), self.root) as staging:
+        path, within = self.path(digest), self._staging
+        with staged(path, self.root, point="window", within=within) as staging:
             save_file(tensors, staging)
 
     def get(self, digest: str) -> WindowRecord:

@@ -31,11 +31,13 @@ from service.routing.quality import shipped
 from service.rpc.access import Access, guarded
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
-from service.rpc.server import METHODS, Companion, RunningServer, ServerConfig, serve
+from service.rpc.running_server import RunningServer
+from service.rpc.server import METHODS, Companion, ServerConfig, serve
 from service.state.data_folder import lock_data_folder
 from service.state.kept_timings import KeptTimings
 from service.state.open_store import agree_on_model, is_shared, open_store
 from service.supervisor import WorkerSupervisor
+from service.telemetry.faults import tell_fault
 from service.telemetry.gauges import Build, Sources
 from service.telemetry.logs import configure_logs
 from service.telemetry.metrics import Metrics
@@ -160,6 +162,7 @@ def run_server(config: ServiceConfig) -> None:
     """
     # Whoever starts a server reads one line of its output; a log there would fill the pipe and stop it.
     configure_logs(config.logs)
+    tell_fault()
     listening = ServerConfig(config.listen, config.insecure, tls=config.tls)
     page_address = PageAddress(config.metrics, config.insecure) if config.metrics else None
     open_door = _door(config) if config.http else None

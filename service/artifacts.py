@@ -9,7 +9,9 @@ from service.state.cartridge_shelf import CartridgeRecord
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import DeletedCorpus
+from service.state.deletions import end_deletion, unfinished_deletions
 from service.state.index_catalog import Catalogs
+from service.state.store import Store
 
 _log = structlog.stdlib.get_logger("longmemory.index")
 
@@ -17,14 +19,21 @@ _log = structlog.stdlib.get_logger("longmemory.index")
 class StoredArtifacts:
     """Removes what was built from deleted corpora and cartridges."""
 
-    def __init__(self, layout: Layout, corpora: Corpora, content: ContentStore) -> None:
-        self._layout, self._corpora, self._content = layout, corpora, content
+    def __init__(
+        self, store: Store, layout: Layout, corpora: Corpora, content: ContentStore
+    ) -> None:
+        self._store, self._layout = store, layout
+        self._corpora, self._content = corpora, content
 
     def forget_corpus(self, deleted: DeletedCorpus) -> None:
         """Drops its catalog and cartridges, then windows and texts that nobody names any more."""
-        for folder in (self._layout.catalogs, self._layout.cartridges):
-            remove_tree(folder / deleted.corpus_id, self._layout.data)
+        self._remove(deleted.corpus_id)
         self.sweep()
+
+    def finish_deletions(self) -> None:
+        """Removes what a killed server had deleted the records of; for the start of a server."""
+        for corpus_id, cartridge_id in unfinished_deletions(self._store):
+            self._remove(corpus_id, cartridge_id)
 
     def tidy(self) -> None:
         """Removes what a killed worker left too; for the start of an only server, before its worker."""
@@ -52,4 +61,14 @@ class StoredArtifacts:
         self._content.delete_unreferenced(texts | self._corpora.referenced_digests())
 
     def forget_cartridge(self, deleted: CartridgeRecord) -> None:
-        remove_tree(self._layout.cartridge(deleted.corpus_id, deleted.id), self._layout.data)
+        self._remove(deleted.corpus_id, deleted.id)
+
+    def _remove(self, corpus_id: str, cartridge_id: str = "") -> None:
+        layout = self._layout
+        folders = [layout.cartridge(corpus_id, cartridge_id)]
+        if not cartridge_id:
+            kept = (layout.uploads, layout.catalogs, layout.cartridges)
+            folders = [folder / corpus_id for folder in kept]
+        for folder in folders:
+            remove_tree(folder, layout.data)
+        end_deletion(self._store, corpus_id, cartridge_id)

@@ -1,9 +1,10 @@
 """The cartridge that a corpus gets by itself once it is indexed, until a better one is there."""
 
 from cartridges.effort import Effort
+from engine.fail_point import fail_point
 from service import ids
 from service.config import Layout
-from service.errors import ServiceError
+from service.errors import Code, ServiceError
 from service.removal import remove_tree
 from service.state.cartridge_shelf import CartridgeShelf, CartridgeState
 from service.state.corpus import Corpus
@@ -38,15 +39,19 @@ class FirstCartridges:
                 corpus.id, INSTANT, prefix_tokens=0, query_offset=0,
                 model_fingerprint=self._fingerprint, corpus_digest=corpus.content_digest,
             )  # fmt: skip
+            fail_point("instant.promised")
             self._jobs.enqueue(JobKind.TRAIN, corpus.id, target, wanted)
 
     def retire(self, corpus_id: str) -> None:
         """Removes it, once a better one is ready or the text has changed."""
         try:
             self._shelf.delete(corpus_id, INSTANT)
-        except ServiceError:  # there is none
-            return
+            fail_point("instant.deleted")
+        except ServiceError as error:
+            if error.code is not Code.NOT_FOUND:
+                return  # the record stands, and so must the files
         remove_tree(self._layout.cartridge(corpus_id, INSTANT), self._layout.data)
+        self._shelf.end_deletion(corpus_id, INSTANT)
 
     def _is_in_training(self, corpus_id: str) -> bool:
         found, _ = self._shelf.list(corpus_id)

@@ -46,25 +46,33 @@ def load_index(
     )
 
 
-def with_words(catalog: Catalog, index: CorpusIndex, path: Path, root: Path) -> Catalog:
-    """The catalog that names the file of the index's words, which is written to `path`.
+def with_words(
+    catalog: Catalog, index: CorpusIndex, path: Path, root: Path, within: Path | None = None
+) -> Catalog:
+    """The catalog that names the file of the index's words, which is written to `path`, by way of the
+    folder `within` where one is given.
 
     Raises FileNotPlainError where a folder below `root` is a link.
     """
-    with staged(path, root) as staging:
+    with staged(path, root, point="words", within=within) as staging:
         index.lexical.save(staging)
     return replace(catalog, words_sha256=digest_of(path, root))
 
 
 def with_dense(
-    catalog: Catalog, index: CorpusIndex, path: Path, root: Path, settings: DenseSettings
+    catalog: Catalog,
+    index: CorpusIndex,
+    path: Path,
+    root: Path,
+    settings: DenseSettings,
+    within: Path | None = None,
 ) -> Catalog:
     """The catalog that tells how the index's vectors are searched, with the inverted file that is
-    written to `path` where they are many. Raises as `with_words`.
+    written to `path` where they are many. Raises, and writes, as `with_words`.
     """
     built, sha256 = DenseIndex.build(index.vectors, settings), ""
     if built.lists:
-        with staged(path, root) as staging:
+        with staged(path, root, point="vectors", within=within) as staging:
             built.save(staging)
         sha256 = digest_of(path, root)
     told = CatalogDense(built.lists, built.probes, built.recall, len(built), sha256)

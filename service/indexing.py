@@ -70,10 +70,11 @@ class Indexer:
         catalog = Catalog(digest, recipe, tokens, sentences, tuple(entries))
         index = load_index(catalog, self._content, self._shelf)
         catalog = with_digest(catalog, index, self._count)
-        place, root = (corpus_id, recipe, digest), self._catalogs.root
-        catalog = with_words(catalog, index, self._catalogs.words(*place), root)
+        place = corpus_id, recipe, digest
+        root, within = self._catalogs.root, self._catalogs.staging
+        catalog = with_words(catalog, index, self._catalogs.words(*place), root, within)
         vectors = self._catalogs.vectors(*place)
-        catalog = with_dense(catalog, index, vectors, root, self._dense)
+        catalog = with_dense(catalog, index, vectors, root, self._dense, within)
         self._catalogs.put(corpus_id, catalog)
         yield catalog
 

@@ -8,6 +8,7 @@ import structlog
 
 from engine.config import EngineConfig
 from engine.embedding import Embedder
+from engine.fail_point import fail_point
 from engine.model import LanguageModel
 from retrieval.heads import retrieval_heads
 from retrieval.window_index import WindowReader, WindowShelf
@@ -59,9 +60,8 @@ class JobWork:
 
     def do(self, job: Job, lease: Lease, work: Path) -> dict[str, object]:
         """Does a job; `work` is the folder of this claim. Its result, as JSON values."""
-        return (
-            self._index(job, lease) if job.kind is JobKind.INDEX else self._train(job, lease, work)
-        )
+        do = self._index if job.kind is JobKind.INDEX else self._train
+        return do(job, lease, work)
 
     def forget(self, job: Job) -> None:
         """Removes what was made for a corpus or cartridge that was deleted meanwhile."""
@@ -78,10 +78,13 @@ class JobWork:
             _log.info("nothing left to keep it for", job=job.id, reason=gone.reason)
             remove_tree(made, self._layout.data)
 
-    def _index(self, job: Job, lease: Lease) -> dict[str, object]:
-        catalogs = Catalogs(self._layout.catalogs, self._layout.data)
-        indexer = Indexer(self._reader, self._windows, catalogs, self._corpora, self._content)
+    def _index(self, job: Job, lease: Lease, work: Path) -> dict[str, object]:
+        layout = self._layout
+        catalogs = Catalogs(layout.catalogs, layout.data, work)
+        windows = WindowShelf(layout.windows, self._reader.recipe, layout.data, work)
+        indexer = Indexer(self._reader, windows, catalogs, self._corpora, self._content)
         self._corpora.mark_indexing(job.corpus_id)
+        fail_point("index.begun")
         lease.report(0.0, "cutting the text into windows")
         began = time.monotonic()
         catalog: Catalog | None = None
@@ -104,9 +107,12 @@ class JobWork:
             self._corpora.mark_ready(
                 job.corpus_id, catalog.corpus_digest, catalog.token_count, catalog.sentence_count
             )
+            fail_point("index.recorded")
+        fail_point("index.committed")
         with self._jobs.transaction():  # no index is recorded while others are removed
             if self._corpora.get(job.corpus_id).indexed_digest == catalog.corpus_digest:
                 catalogs.keep_only(job.corpus_id, catalog)
+        fail_point("catalogs.dropped")
         self._first.order(self._corpora.get(job.corpus_id))
         return {"corpus": job.corpus_id}
 

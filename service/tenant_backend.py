@@ -72,7 +72,9 @@ def tend(shared: Shared, tenant: Tenant, tidy: Callable[[StoredArtifacts], None]
     content = ContentStore(layout.data)
     corpora = Corpora(store, content, shared.config.limits)
     reopen_unindexed(corpora, Catalogs(layout.catalogs, layout.data), shared.recipe.digest)
-    tidy(StoredArtifacts(layout, corpora, content))
+    artifacts = StoredArtifacts(store, layout, corpora, content)
+    artifacts.finish_deletions()
+    tidy(artifacts)
 
 
 def build(shared: Shared, tenant: Tenant) -> Backend:
@@ -94,7 +96,7 @@ def build(shared: Shared, tenant: Tenant) -> Backend:
         text_answerer=shared.text_answerer,
         count_tokens=lambda text: len(shared.thread.model.encode(text)),
         supervisor=shared.supervisor,
-        artifacts=StoredArtifacts(layout, queue.corpora, content),
+        artifacts=StoredArtifacts(store, layout, queue.corpora, content),
         residents=Residents(library, shared.thread, config.resident_cartridge_bytes),
         staleness=Staleness(layout, queue.corpora, recipe),
         info=shared.info,
@@ -104,6 +106,7 @@ def build(shared: Shared, tenant: Tenant) -> Backend:
         is_alive=lambda: shared.thread.is_alive,
         check_state=store.check,
         require_open=shared.admission.require_open,
+        under_way=lambda: shared.admission.under_way,
     )
 
 

@@ -15,6 +15,7 @@ from cartridges.progress import relay
 from cartridges.refresh import Base, base_of
 from cartridges.store import BuiltPart, load_cartridge, load_studied, read_manifest, store_cartridge
 from engine.embedding import Embedder
+from engine.fail_point import fail_point
 from engine.model import LanguageModel
 from engine.plain_file import opened_folder
 from engine.prompts import Prompter
@@ -121,15 +122,18 @@ class Trainer:
             ],
             resident.catalog.corpus_digest, builder.recipe(), metrics,
             in_int8=all(one.in_int8 for one in built),
-            root=self._layout.data,
+            root=self._layout.data, within=work,
         )  # fmt: skip
         try:
             with committing():
                 self._mark_ready(corpus.id, request.cartridge_id, manifest, place)
+                fail_point("cartridge.recorded")
         except BaseException:
             remove_tree(place, self._layout.data)
             raise
+        fail_point("cartridge.committed")
         clear_older(place, self._layout.data)
+        fail_point("cartridge.cleared")
 
     def _bases(
         self, corpus_id: str, base: str, resident: ResidentCorpus, parts: Sequence[CorpusPart]

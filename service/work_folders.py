@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from engine.fail_point import fail_point
 from engine.plain_file import opened_folder
 from service.errors import Code, ServiceError
 from service.removal import remove_tree
@@ -34,6 +35,7 @@ class WorkFolders:
             with opened_folder(self._folder, self._root) as folder:
                 os.rename(last.name, mine.name, src_dir_fd=folder, dst_dir_fd=folder)
         with opened_folder(mine, self._root, make=True):
+            fail_point("work.taken")
             return mine
 
     def clear(self, job_id: str) -> None:

@@ -18,6 +18,7 @@ from typing import TypeVar
 import structlog
 
 from engine.config import EngineConfig
+from engine.fail_point import fail_point
 from service.config import STATE_VARIABLE, Layout
 from service.cores import CoreShare
 from service.errors import ServiceError, fail
@@ -35,6 +36,7 @@ from service.state.job import Job
 from service.state.jobs import LEASE_SECONDS
 from service.state.open_store import agree_on_model, is_shared, open_store
 from service.state.patience import is_passing, patiently
+from service.telemetry.faults import tell_fault
 from service.telemetry.logs import LogSettings, configure_logs
 from service.tenants import Tenants
 
@@ -107,7 +109,9 @@ class Worker:
     def _work(self, queue: Queue, job: Job) -> None:
         doing = JobWork(self._tools, queue, self._settings.instant_tokens)
         _log.info("job started", job=job.id, kind=str(job.kind), attempt=job.attempt)
+        fail_point("job.begun")
         is_mine = self._waited_for(self._done(doing, queue, job))
+        fail_point("job.committed")
         is_over = is_mine and self._waited_for(lambda: queue.jobs.get(job.id).state.is_final)
         if is_over:
             self._waited_for(lambda: _clear(doing, queue, job))
@@ -157,6 +161,7 @@ def _failure(error: Exception) -> tuple[ServiceError, bool]:
 
 def _clear(doing: JobWork, queue: Queue, job: Job) -> None:
     queue.folders.clear(job.id)
+    fail_point("work.cleared")
     doing.forget(job)
 
 
@@ -166,6 +171,7 @@ def run_worker(settings: WorkerSettings) -> None:
     Raises ServiceError where the state cannot be used.
     """
     configure_logs(settings.logs)
+    tell_fault()
     around = Surroundings()
 
     def stop(number: int, _: object) -> None:
@@ -196,6 +202,7 @@ def main() -> None:
         parser.add_argument(name, required=True, type=int)
     given = parser.parse_args()
     configure_logs(LogSettings(given.log_format, given.log_level))
+    tell_fault()
     engine = EngineConfig(Path(given.data), given.model, given.device, given.dtype, given.threads)
     settings = WorkerSettings(
         engine,

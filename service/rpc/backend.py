@@ -120,6 +120,7 @@ class Backend:
     indexes: Indexes
     observer: Observer = field(default_factory=Nobody)
     tracing: Tracing = field(default_factory=NoTracing)
+    under_way: Callable[[], int] = lambda: 0  # questions that are admitted and not answered
     is_alive: Callable[[], bool] = lambda: True  # whether questions can still be answered
     check_state: Callable[[], None] = lambda: None  # raises while the state store cannot be written
     require_open: Callable[[float | None], None] = lambda deadline: None  # raises: ask nothing now

@@ -11,6 +11,7 @@ from google.protobuf.empty_pb2 import Empty
 from longmemory.v1 import cartridge_pb2, cartridge_pb2_grpc
 
 from cartridges.effort import Effort
+from engine.fail_point import fail_point
 from service import ids
 from service.errors import ServiceError, fail
 from service.first_cartridge import INSTANT
@@ -142,6 +143,7 @@ class CartridgeService(CallersBackend, cartridge_pb2_grpc.CartridgeServiceServic
                 model_fingerprint=backend.info.model_fingerprint,
                 corpus_digest=corpus.content_digest,
             )
+            fail_point("cartridge.promised")
             job = backend.jobs.enqueue(JobKind.TRAIN, corpus_id, target, wanted)
         backend.supervisor.wake()
         return wire.operation(job)
@@ -191,6 +193,7 @@ class CartridgeService(CallersBackend, cartridge_pb2_grpc.CartridgeServiceServic
         )
         unfinished = [job.id for job in jobs if job.target == target and not job.state.is_final]
         deleted = backend.shelf.delete(name.corpus_id, name.cartridge_id)
+        fail_point("cartridge.deleted")
         for job_id in unfinished:
             backend.jobs.cancel(job_id)
         backend.artifacts.forget_cartridge(deleted)

@@ -11,6 +11,7 @@ from google.longrunning import operations_pb2
 from google.protobuf.empty_pb2 import Empty
 from longmemory.v1 import corpus_pb2, corpus_pb2_grpc
 
+from engine.fail_point import fail_point
 from service import ids
 from service.errors import ServiceError, fail, quoted
 from service.first_cartridge import INSTANT
@@ -39,6 +40,7 @@ class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
         stored = await asyncio.to_thread(
             self._backend.requests.once, "CreateCorpus", request.request_id, _body(request), run
         )
+        fail_point("corpus.created")
         return corpus_pb2.Corpus.FromString(stored)
 
     async def UploadDocuments(
@@ -108,6 +110,7 @@ class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
             _body(request),
             lambda: self._index(corpus_id).SerializeToString(),
         )
+        fail_point("job.ordered")
         return operations_pb2.Operation.FromString(stored)
 
     async def GetCorpus(
@@ -161,12 +164,14 @@ class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
         is_current = corpus.state is CorpusState.READY and corpus.document_count
         if is_current and self._backend.indexes.is_whole(corpus):
             return self._indexed(corpus)
-        # Not when it is INDEXING already: a worker that is just done must not be overwritten.
-        if corpus.state is not CorpusState.INDEXING or not corpus.document_count:
-            self._backend.corpora.mark_indexing(corpus_id)
-        # The digest makes changed content another job, which no unfinished one stands for.
-        wanted = {"corpus_digest": corpus.content_digest}
-        job = jobs.enqueue(JobKind.INDEX, corpus_id, ids.corpus_name(corpus_id), wanted)
+        with jobs.transaction():  # no corpus is INDEXING without the job that ends it
+            # Not when it is INDEXING already: a worker that is just done must not be overwritten.
+            if corpus.state is not CorpusState.INDEXING or not corpus.document_count:
+                self._backend.corpora.mark_indexing(corpus_id)
+            fail_point("index.marked")
+            # The digest makes changed content another job, which no unfinished one stands for.
+            wanted = {"corpus_digest": corpus.content_digest}
+            job = jobs.enqueue(JobKind.INDEX, corpus_id, ids.corpus_name(corpus_id), wanted)
         self._backend.supervisor.wake()
         return wire.operation(job)
 
@@ -190,6 +195,7 @@ class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
         # Listed before the deletion: a corpus of the same name made right after it keeps its jobs.
         unfinished = self._unfinished_jobs(corpus_id)
         deleted = backend.corpora.delete(corpus_id, etag)
+        fail_point("corpus.deleted")
         for job_id in unfinished:
             backend.jobs.cancel(job_id)
         backend.uploads.forget(corpus_id)

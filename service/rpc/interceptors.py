@@ -27,6 +27,7 @@ from service.file_errors import file_error
 from service.limits import Limits
 from service.rpc import wire
 from service.rpc.handlers import Deserialize, Handler, HandlerInterceptor
+from service.rpc.shutter import Shutter
 from service.stopped_reader import taken
 from service.stopped_sender import sent
 from service.telemetry.call import Call, under_way
@@ -46,12 +47,15 @@ _log = structlog.stdlib.get_logger("longmemory.rpc")
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who is told of calls, and how long a client may take nothing and send nothing."""
+    """Who is told of calls, how long a client may take nothing and send nothing, and what shuts calls
+    out when the server ends.
+    """
 
     observer: Observer = field(default_factory=Nobody)
     tracing: Tracing = field(default_factory=NoTracing)
     reader_seconds: float = Limits().reader_seconds
     sender_seconds: float = Limits().sender_seconds
+    shutter: Shutter = field(default_factory=Shutter)
 
 
 class CallInterceptor(HandlerInterceptor):
@@ -137,7 +141,8 @@ async def _call(method: str, context: Any, watch: Watch) -> AsyncIterator[None]:
         code = "OK"
         try:
             _check_deadline(context)
-            yield
+            with watch.shutter.passing(method):
+                yield
         except ServiceError as error:
             code = error.code.value
             call.noted["refused"] = error.reason

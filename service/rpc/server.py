@@ -42,6 +42,8 @@ from service.rpc.interceptors import CallInterceptor, Watch
 from service.rpc.job_service import JobService
 from service.rpc.operations_service import OperationsService
 from service.rpc.query_service import QueryService
+from service.rpc.running_server import RunningServer, serving
+from service.rpc.shutter import Shutter
 from service.rpc.state_health import following_state
 from service.rpc.tls import TlsFiles, reloading_credentials
 
@@ -89,10 +91,11 @@ class ServerConfig:
     insecure: bool = False  # listen beyond this machine although nothing is encrypted
     drain_seconds: float = 0.0  # between NOT_SERVING and the refusal of new calls
     grace_seconds: float = 10.0  # for calls that are under way
+    answer_seconds: float = 90.0  # for answers that are; `deploy/` gives a server 120 to end
     tls: TlsFiles | None = None
 
     def __post_init__(self) -> None:
-        for name in ("drain_seconds", "grace_seconds"):
+        for name in ("drain_seconds", "grace_seconds", "answer_seconds"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; give seconds of at least 0")
         if not (self.tls or self.insecure or is_loopback(self.address)):
@@ -128,27 +131,6 @@ class Companion(Protocol):
         ...
 
 
-class RunningServer:
-    """A server that answers at `address`."""
-
-    def __init__(self, server: grpc.aio.Server, status: Any, address: str, port: int) -> None:
-        self._server = server
-        self._status = status
-        self.address = address
-        self.port = port
-        self.beside: str = ""  # where the companion answers
-
-    async def set_serving(self, service: str, is_serving: bool) -> None:
-        """Change what health says of a service; the empty name means the whole server."""
-        await self._status.set(service, _serving(is_serving))
-
-    async def stop(self, drain_seconds: float = 0.0, grace_seconds: float = 0.0) -> None:
-        """Say NOT_SERVING, let clients move on, then end what is still under way."""
-        await self._status.enter_graceful_shutdown()
-        await asyncio.sleep(drain_seconds)
-        await self._server.stop(grace_seconds)
-
-
 async def start(
     config: ServerConfig, backend: Backend, access: Access | None = None
 ) -> RunningServer:
@@ -157,9 +139,9 @@ async def start(
     Raises OSError when the address is taken or cannot be bound, ValueError for unfit TLS files.
     """
     # Calls is told of what the entrance refuses; the gate tells of itself.
-    limits = backend.limits
+    limits, shutter = backend.limits, Shutter()
     patience = (limits.reader_seconds, limits.sender_seconds)
-    calls = CallInterceptor(Watch(backend.observer, backend.tracing, *patience))
+    calls = CallInterceptor(Watch(backend.observer, backend.tracing, *patience, shutter))
     entrance = AccessInterceptor(access or open_to_all(backend))
     gate = Gate(backend.require_open, backend.observer)
     server = grpc.aio.server(interceptors=(gate, calls, entrance), options=_OPTIONS)
@@ -175,11 +157,11 @@ async def start(
         raise OSError(f"cannot listen at {config.address}; is another server there?") from None
     await server.start()
     for name in ("", *names):
-        await status.set(name, _serving(True))
+        await status.set(name, serving(True))
     is_named = config.address.startswith("unix")
     address = config.address if is_named else f"{config.address.rpartition(':')[0]}:{port}"
     _log.info("serving", address=address)
-    return RunningServer(server, status, address, port)
+    return RunningServer(server, status, address, port, shutter, lambda: backend.under_way() > 0)
 
 
 async def serve(
@@ -201,7 +183,7 @@ async def serve(
         loop.add_signal_handler(number, stopping.set)
     try:
         server = await start(config, app.backend, access)
-        drain, grace = 0.0, 0.0  # of a server that never was whole
+        times = (0.0, 0.0, 0.0)  # of a server that never was whole
         try:
             if companion:
                 server.beside = await companion.start()
@@ -210,13 +192,13 @@ async def serve(
             async with following_state(server.set_serving, app.backend.check_state):
                 is_told = await _is_told_to_stop(stopping, app.backend.is_alive)
             if is_told:
-                drain, grace = config.drain_seconds, config.grace_seconds
-                _log.info("stopping", grace_seconds=grace)
+                times = (config.drain_seconds, config.grace_seconds, config.answer_seconds)
+                _log.info("stopping", answers=app.backend.under_way(), longest=max(times))
             else:
-                drain = max(config.drain_seconds, _LAST_WORDS_SECONDS)
-                _log.error("stopping: the model's thread died", seconds=drain)
+                times = (max(config.drain_seconds, _LAST_WORDS_SECONDS), 0.0, 0.0)
+                _log.error("stopping: the model's thread died", seconds=times[0])
         finally:
-            await _stop(server, companion, drain, grace)
+            await _stop(server, companion, *times)
         if not is_told:
             raise fail(
                 "INTERNAL",
@@ -229,11 +211,15 @@ async def serve(
 
 
 async def _stop(
-    server: RunningServer, companion: Companion | None, drain: float, grace: float
+    server: RunningServer,
+    companion: Companion | None,
+    drain_seconds: float,
+    grace: float,
+    answers: float,
 ) -> None:
-    ends = [server.stop(drain, grace)]
-    if companion:
-        ends.append(companion.stop(drain, grace))
+    ends = [server.stop(drain_seconds, grace, answers)]
+    if companion:  # where all calls are answers
+        ends.append(companion.stop(drain_seconds, max(grace, answers)))
     await asyncio.gather(*ends)
 
 
@@ -267,8 +253,3 @@ def _add_services(server: grpc.aio.Server, backend: Backend) -> None:
         (operations_pb2_grpc.add_OperationsServicer_to_server, OperationsService()),
     ):
         add(servicer, server)
-
-
-def _serving(is_serving: bool) -> Any:
-    states = health_pb2.HealthCheckResponse
-    return states.SERVING if is_serving else states.NOT_SERVING

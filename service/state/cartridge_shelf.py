@@ -15,6 +15,7 @@ from service import ids
 from service.errors import ErrorRecord, ServiceError, fail, quoted
 from service.limits import Limits
 from service.state.corpora import settled
+from service.state.deletions import begin_deletion, end_deletion
 from service.state.pages import Listing, read_page
 from service.state.store import Record, Store
 from service.state.tables import CARTRIDGES, CORPORA
@@ -166,7 +167,12 @@ class CartridgeShelf:
         with self._store.transaction():
             record = self.get(corpus_id, cartridge_id)
             CARTRIDGES.delete(self._store, (corpus_id, cartridge_id))
+            begin_deletion(self._store, corpus_id, cartridge_id)
             return record
+
+    def end_deletion(self, corpus_id: str, cartridge_id: str) -> None:
+        """The files of a deleted cartridge are gone."""
+        end_deletion(self._store, corpus_id, cartridge_id)
 
     def _mark(
         self, corpus_id: str, cartridge_id: str, change: Mapping[str, Any]

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.fail_point import fail_point
 from engine.plain_file import open_plain, opened_folder, read_plain
 from engine.plain_folder import files_below, force
 from service.errors import fail
@@ -89,13 +90,16 @@ class ContentStore:
             opened_folder(target.parent, self.root, make=True) as folder,
         ):
             force(temp_path.name, source)
+            fail_point("text.forced")
             with turn_in(self._folder, self.root):
                 # A fresh time keeps the file from a concurrent `delete_unreferenced`.
                 os.utime(temp_path.name, dir_fd=source, follow_symlinks=False)
                 os.replace(temp_path.name, target.name, src_dir_fd=source, dst_dir_fd=folder)
+            fail_point("text.renamed")
             os.fsync(folder)
         with opened_folder(self._folder, self.root) as folder:
             os.fsync(folder)
+        fail_point("text.stored")
         return sha256
 
     def read_text(self, sha256: str) -> str:

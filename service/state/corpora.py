@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from engine.fail_point import fail_point
 from service import ids
 from service.errors import ErrorRecord, ServiceError, fail, quoted
 from service.limits import Limits
 from service.state.content import ContentStore, TextFacts
 from service.state.corpus import Corpus, CorpusState, DeletedCorpus, Document, corpus_of
+from service.state.deletions import begin_deletion
 from service.state.pages import Listing, read_page
 from service.state.store import Record, Store
 from service.state.tables import CARTRIDGES, CORPORA, DOCUMENTS, delete_belongings
@@ -46,6 +48,7 @@ class Corpora:
                 char_count=0, token_count=0, sentence_count=0, create_time=self._store.now(),
             )  # fmt: skip
             CORPORA.put(self._store, (corpus_id,), asdict(made) | {"content_digest": None})
+            fail_point("corpus.recorded")
             return self.get(corpus_id)
 
     def get(self, corpus_id: str) -> Corpus:
@@ -81,6 +84,7 @@ class Corpora:
             cartridges = [record["id"] for _, record in CARTRIDGES.each(self._store, (corpus_id,))]
             digests = {one["sha256"] for _, one in DOCUMENTS.each(self._store, (corpus_id,))}
             delete_belongings(self._store, corpus_id)
+            begin_deletion(self._store, corpus_id)
             unneeded = [
                 one for one in digests if not DOCUMENTS.first(self._store, "by_digest", (one,))
             ]

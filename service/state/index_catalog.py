@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from engine.fail_point import fail_point
 from engine.plain_file import opened_folder, read_plain
 from engine.plain_folder import staged
 
@@ -92,12 +93,13 @@ class Catalogs:
     """Catalogs on disk: `<folder>/<corpus>/<recipe>-<content digest>.json`, with their words and vectors
     beside them. One with its files is a generation: nothing of it changes once it is written.
 
-    No link is followed below `root`, or the folder where none is given. What meets one raises
-    FileNotPlainError.
+    Who writes one names in `staging` a folder of the same file system, of which its owner removes what
+    a kill leaves. No link is followed below `root`, or the folder where none is given. What meets one
+    raises FileNotPlainError.
     """
 
-    def __init__(self, folder: Path, root: Path | None = None) -> None:
-        self.folder, self.root = folder, root or folder
+    def __init__(self, folder: Path, root: Path | None = None, staging: Path | None = None) -> None:
+        self.folder, self.root, self.staging = folder, root or folder, staging
 
     def path(self, corpus_id: str, recipe: str, corpus_digest: str) -> Path:
         return self.folder / corpus_id / f"{recipe}-{corpus_digest}.json"
@@ -114,7 +116,8 @@ class Catalogs:
         """Stores a catalog whole; older ones stay until `keep_only`, for questions under way."""
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
         fields = asdict(catalog)
-        with staged(path, self.root) as staging, staging.open("w", encoding="utf-8") as file:
+        made = staged(path, self.root, point="catalog", within=self.staging)
+        with made as staging, staging.open("w", encoding="utf-8") as file:
             json.dump(fields | {"sha256": _digest(fields)}, file)
 
     def keep_only(self, corpus_id: str, catalog: Catalog) -> None:
@@ -137,6 +140,7 @@ class Catalogs:
                 if Path(other).stem != stays:
                     with suppress(FileNotFoundError):
                         os.unlink(other, dir_fd=folder)
+                        fail_point("catalog.dropped")
 
     def get(self, corpus_id: str, recipe: str, corpus_digest: str) -> Catalog | None:
         """The catalog of a corpus' content under a recipe, or None where it was never made. Where it is

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Literal
 
+from engine.fail_point import fail_point
 from service.errors import ErrorRecord, ServiceError, fail, quoted
 from service.limits import Limits
 from service.state.job import Job, JobCensus, JobKind, JobState, job_of, record_of
@@ -63,7 +64,9 @@ class Jobs:
                 cancel_requested=False, create_time=now, start_time=None, end_time=None,
                 heartbeat_time=None, ready_time=now, number=number,
             )  # fmt: skip
-            return self._put(job)
+            queued = self._put(job)
+            fail_point("job.queued")
+            return queued
 
     def transaction(self) -> AbstractContextManager[None]:
         """All that is written to the store inside is kept, or none of it."""
@@ -106,7 +109,7 @@ class Jobs:
                 if self._close_unclaimable(job):
                     continue
                 now = self._clock()
-                return self._put(
+                claimed = self._put(
                     replace(
                         job, state=JobState.RUNNING, token=_token_after(job.token, now),
                         attempt=job.attempt + 1, worker=worker,
@@ -114,6 +117,8 @@ class Jobs:
                         start_time=now if job.start_time is None else job.start_time,
                     )
                 )  # fmt: skip
+                fail_point("job.claimed")
+                return claimed
             return None
 
     def has_work(self) -> bool:
@@ -148,6 +153,7 @@ class Jobs:
                 metrics=dict(before.metrics if metrics is None else metrics),
             )  # fmt: skip
             self._put(after, is_event=_report(after) != _report(before))
+            fail_point("lease.renewed")
             return "cancel" if after.cancel_requested else "ok"
 
     def finish(self, job_id: str, token: int, result: Mapping[str, object]) -> bool:
@@ -247,6 +253,7 @@ class Jobs:
             if job is None:
                 return False
             self._ended(replace(job, **change))
+            fail_point("job.ended")
             return True
 
     def _close(self, job: Job, state: JobState, error: ErrorRecord) -> Job:

@@ -54,6 +54,7 @@ JOBS = Table(
     },
 )
 EVENTS = Table("events")
+DELETIONS = Table("deletions")  # whose files are not removed yet
 REQUESTS = Table("requests", {"by_time": _by_time})
 OUTCOMES = Table(
     "outcomes",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import google_crc32c
 
+from engine.fail_point import fail_point
 from engine.plain_file import append_plain, open_plain
 from engine.plain_folder import delete_file
 from service import ids
@@ -87,9 +88,11 @@ class Uploads:
         part = self._part(upload)
         with turn_in(part.parent, self._root):  # another server may be sent the same
             row = self._begin(upload)
+            fail_point("upload.begun")
             if row.finished:
                 return self._repeat(row, offset, data)
             committed = self._append(upload.document_id, part, offset, data)
+            fail_point("upload.written")
             if finish and offset + len(data) == committed:
                 self._finish(upload, part, sha256.lower())
             return committed
@@ -201,8 +204,10 @@ class Uploads:
         with self._store.transaction():
             self._corpora.add_document(upload.corpus_id, upload.document_id, facts)
             self._put(upload, facts.byte_count, True)
+            fail_point("upload.recorded")
             # Inside the transaction, so that a record without its text is never committed.
             self._content.put_file(part, facts)
+        fail_point("upload.committed")
 
     def _check_document(self, part: Path, sha256: str) -> TextFacts:
         if not self._size(part):

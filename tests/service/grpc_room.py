@@ -43,7 +43,8 @@ from service.limits import Limits
 from service.routes import PreparedContext
 from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
-from service.rpc.server import RunningServer, ServerConfig, start
+from service.rpc.running_server import RunningServer
+from service.rpc.server import ServerConfig, start
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf, CartridgeState
 from service.state.content import ContentStore
 from service.state.corpora import Corpora

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ from longmemory.v1 import (
     query_pb2_grpc,
 )
 
+from engine.fail_point import VARIABLE
+
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "service.cli.main")
 ENVIRONMENT = os.environ | {
@@ -38,6 +40,7 @@ ENVIRONMENT = os.environ | {
     "HF_HUB_OFFLINE": "1",
 }
 PATIENCE = 120.0
+Launch = Callable[[Sequence[str], Mapping[str, str], Path], Any]
 ASKED = "Who looks after the lamp?"
 ROUTES = {
     "cartridge": query_pb2.ROUTE_CARTRIDGE,
@@ -48,9 +51,20 @@ ROUTES = {
 }
 
 
-def until(found: Callable[[], Any], what: str) -> Any:
+def environment(fail_point: str) -> dict[str, str]:
+    """Of a process that is to pass through, or to end at a fail point."""
+    return ENVIRONMENT | ({VARIABLE: fail_point} if fail_point else {})
+
+
+def launched(arguments: Sequence[str], env: Mapping[str, str], output: Path) -> Any:
+    """A command of its own process, which writes to `output`."""
+    with output.open("wb") as file:
+        return subprocess.Popen([*COMMAND, *arguments], env=env, stdout=file, stderr=file)
+
+
+def until(found: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """The first true value of `found`."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         if value := found():
             return value
@@ -219,16 +233,15 @@ def serving(
     state: str = "",
     name: str = "server",
     more: Sequence[str] = (),
+    fail_point: str = "",
+    launch: Launch = launched,
 ) -> Iterator[Server]:
     """A server, ended hard at the end unless it has ended before; `name` is its own in the folder."""
     data.mkdir(parents=True, exist_ok=True)
     output = data.with_suffix(f".{name}.out")
     flags = ["--data", data, "--listen", "127.0.0.1:0", "--model", model, "--threads", "1"]
     flags += ["--instant-tokens", instant_tokens, "--state", state, *more]
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [*COMMAND, "serve", *map(str, flags)], env=ENVIRONMENT, stdout=file, stderr=file
-        )
+    process = launch(["serve", *map(str, flags)], environment(fail_point), output)
 
     def announced() -> re.Match[str] | None:
         assert process.poll() is None, output.read_text()
@@ -275,16 +288,21 @@ class WorkerProcess:
 
 
 @contextmanager
-def working(data: Path, model: Path, state: str, name: str, *more: str) -> Iterator[WorkerProcess]:
+def working(
+    data: Path,
+    model: Path,
+    state: str,
+    name: str,
+    *more: str,
+    fail_point: str = "",
+    launch: Launch = launched,
+) -> Iterator[WorkerProcess]:
     """A worker, ended hard at the end unless it has ended before."""
     data.mkdir(parents=True, exist_ok=True)
     output = data.with_suffix(f".{name}.out")
-    flags = ["--data", data, "--state", state, "--model", model, "--threads", "1", *more]
-    flags += ["--instant-tokens", 0]
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [*COMMAND, "worker", *map(str, flags)], env=ENVIRONMENT, stdout=file, stderr=file
-        )
+    flags = ["--data", data, "--state", state, "--model", model, "--threads", "1"]
+    flags += ["--instant-tokens", 0, *more]
+    process = launch(["worker", *map(str, flags)], environment(fail_point), output)
     try:
         yield WorkerProcess(process, output)
     finally:

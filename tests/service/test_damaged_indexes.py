@@ -239,7 +239,7 @@ def test_windows_outlast_a_damaged_catalog_and_texts_are_swept_beside_it(few: Ro
     for path in few.layout.data.rglob("*"):
         if path.is_file():
             os.utime(path, (1e9, 1e9))
-    artifacts = StoredArtifacts(few.layout, few.corpora, few.content)
+    artifacts = StoredArtifacts(few.corpora._store, few.layout, few.corpora, few.content)
     with capture_logs() as logs:
         artifacts.tidy()
     assert windows

@@ -230,3 +230,19 @@ async def test_a_deleted_corpus_takes_its_jobs_along(room: GrpcRoom) -> None:
     assert ended.done
     assert ended.error.code == grpc.StatusCode.CANCELLED.value[0]
     assert (await refused(get(room))).reason == "CORPUS_NOT_FOUND"
+
+
+async def test_a_corpus_is_not_indexing_where_its_job_could_not_be_queued(
+    room: GrpcRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await room.filled()
+
+    def killed(*_: object) -> None:
+        raise OSError("as by a kill")
+
+    monkeypatch.setattr(room.backend.jobs, "enqueue", killed)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await index(room)
+    assert (await get(room)).state == corpus_pb2.Corpus.STATE_OPEN
+    monkeypatch.undo()
+    assert (await index(room)).name

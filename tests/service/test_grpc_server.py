@@ -22,7 +22,8 @@ from longmemory.v1 import corpus_pb2, info_pb2, query_pb2
 
 from service.listen_address import is_loopback
 from service.rpc.interceptors import CallInterceptor
-from service.rpc.server import SERVICE_NAMES, RunningServer, ServerConfig, serve, start
+from service.rpc.running_server import RunningServer
+from service.rpc.server import SERVICE_NAMES, ServerConfig, serve, start
 
 
 @pytest.fixture

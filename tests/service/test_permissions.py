@@ -16,7 +16,8 @@ from longmemory.v1 import corpus_pb2
 
 from service.rpc.access import guarded, only
 from service.rpc.permissions import EXEMPT, LEAST_ROLES
-from service.rpc.server import SERVICE_NAMES, RunningServer, ServerConfig, start
+from service.rpc.running_server import RunningServer
+from service.rpc.server import SERVICE_NAMES, ServerConfig, start
 from service.tokens import FILE, Role, TokenFile
 
 SERVED = (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME)
