@@ -207,6 +207,7 @@ async def test_the_index_before_answers_where_the_catalog_is_damaged(few: Room) 
     shorten(files(few)[".json"])
     held, logs = resident(few)
     assert held.catalog == before
+    assert not is_whole(few)
     assert [line["serves"] for line in logs] == ["an earlier index"]
     decision, evidence, *_ = await few.events(ASKED)
     assert decision.signals["index_fresh"] == 0.0
