@@ -121,7 +121,7 @@ class CorpusService(CallersBackend, corpus_pb2_grpc.CorpusServiceServicer):
 
         def look() -> corpus_pb2.Corpus:
             corpus = self._backend.corpora.get(corpus_id)
-            return wire.corpus(corpus)
+            return wire.corpus(corpus, self._backend.indexes.dense(corpus))
 
         return await asyncio.to_thread(look)
 
