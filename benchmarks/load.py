@@ -3,8 +3,8 @@
 `python -m benchmarks.load --data .work/data` starts servers of its own on loopback and writes
 `results/load.json`: closed-loop clients at 1, 4, 16 and 64 for `--seconds` each, then many
 that ask together ten times as often as it can answer, for `--overload` seconds, beside a probe of the
-server's health. Answers that were begun are waited for. At last workers are killed, see
-`benchmarks.kill_runs`.
+server's health, then a flood of calls that are refused. Answers that were begun are waited for. At last
+workers are killed, see `benchmarks.kill_runs`.
 """
 
 import argparse
@@ -30,6 +30,7 @@ CLIENTS = (1, 4, 16, 64)
 READERS = CLIENTS[:3]  # of the full context, at seconds a text
 BATCH = 16
 CRUSH, TIMES = 10 * BATCH, 10  # clients, and how often they ask as multiples of what is answered
+FLOOD = 150  # calls a second that are refused beside 64 clients whose questions are let in
 TOKENS = 24  # of an answer at most
 PREFIX, CONVERSATIONS, STEPS = 64, 8, 1  # how fast a cartridge serves does not hang on its training
 Row = dict[str, Any]
@@ -102,6 +103,9 @@ def measure(given: argparse.Namespace) -> list[Row]:
                 crush = replace(work, seconds=given.overload, pause=pause)
                 rows.append(overload(crush, psutil.Process().children()[0]))
                 print(rows[-1], flush=True)
+                flood = replace(work, pause=(CRUSH - CLIENTS[-1]) / FLOOD)
+                rows.append(told("flood", CRUSH, *ask_together(flood, CRUSH)))
+                print(rows[-1], flush=True)
     return rows
 
 
@@ -112,12 +116,14 @@ def headline(rows: Sequence[Row]) -> dict[str, float | None]:
     # Sixteen that read the whole text at once may outlast their clients' patience: its best counts.
     full = max(each for (name, _), each in pace.items() if name.startswith("full_context"))
     crushed = next(row for row in rows if row["served"] == "overload")
+    flooded = next(row for row in rows if row["served"] == "flood")
     return {
         "throughput_ratio_batched_16": ours / pace["cartridge, unbatched", 16],
         "throughput_ratio_cartridge_16": ours / full,
         "health_p99_ms_overload": crushed["health_p99_ms"],
         "rejected_share_overload": crushed["refused_share"],
         "rss_growth_mb": crushed["rss_growth_mb"],
+        "flooded_answers_ratio": flooded["answers_per_second"] / pace["cartridge, batched", 64],
     }
 
 
