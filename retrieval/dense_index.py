@@ -103,9 +103,9 @@ class DenseIndex:
         try:
             index = faiss.read_index(str(path))
         except (RuntimeError, MemoryError) as error:  # also where there is none
-            raise DenseIndexError(f"{path.name} is no index of faiss, or not whole") from error
+            raise DenseIndexError("it is no index of faiss, or not whole") from error
         if not isinstance(index, faiss.IndexIVFFlat) or index.ntotal != rows:
-            raise DenseIndexError(f"{path.name} is no inverted file of {rows} rows")
+            raise DenseIndexError(f"it is no inverted file of {rows} rows")
         return cls(index, recall)
 
     def save(self, path: Path) -> None:

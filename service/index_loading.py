@@ -97,17 +97,15 @@ def _dense(catalog: Catalog, path: Path | None, root: Path) -> DenseIndex | None
         return None
     try:
         if told.rows != catalog.sentence_count:
-            raise DenseIndexError(
-                f"{path.name} is of {told.rows} rows, the corpus of another count"
-            )
+            raise DenseIndexError(f"it is of {told.rows} rows, the corpus of another count")
         if digest_of(path, root) != told.sha256:
-            raise DenseIndexError(f"{path.name} does not match its digest")
+            raise DenseIndexError("it does not match its digest")
         with plain_path(path, root) as opened:
             return DenseIndex.load(opened, told.rows, told.recall)
     except (OSError, DenseIndexError) as error:
         _log.warning(
             "the vectors of a corpus are searched exactly, which is slower; index it again",
-            reason=str(error),
+            reason=f"{path.name}: {error}",
         )
         return None
 

@@ -153,7 +153,7 @@ def test_a_file_that_is_no_such_index_is_refused(
     vectors: Vectors, inverted: DenseIndex, tmp_path: Path
 ) -> None:
     path = tmp_path / "vectors.faiss"
-    with pytest.raises(DenseIndexError, match=r"vectors\.faiss"):
+    with pytest.raises(DenseIndexError, match="no index of faiss"):
         DenseIndex.load(path, ROWS, 1.0)
     inverted.save(path)
     with pytest.raises(DenseIndexError, match="5999 rows"):

@@ -23,11 +23,11 @@ from cartridges.self_study import StudySettings
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prompts import Prompter
-from service.answers import Route
+from service.answers import WISHES, Route
 from service.http.door import DoorAddress, beside
 from service.rpc.server import ServerConfig, start
 
-ROUTES = [route.value for route in Route if route is not Route.AUTO]
+ROUTES = [route.value for route in WISHES if route is not Route.AUTO]
 
 
 @dataclass

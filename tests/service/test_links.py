@@ -70,9 +70,9 @@ class Links:
     def load(self, is_cartridge: bool) -> object:
         """Reads the index, or the cartridge, anew from its files."""
         library, corpora = self.library, self.service.backend.corpora
-        library._corpora.clear()
-        library._cartridges.clear()
-        library._manifest.cache_clear()
+        library._corpora.drop(lambda key: True)
+        library._cartridges.drop(lambda key: True)
+        library._manifests.drop(lambda key: True)
         if not is_cartridge:
             return library.corpus(corpora.get("books"))
         record = self.service.backend.shelf.get("books", "c-1")
@@ -320,11 +320,12 @@ def test_a_worker_says_why_a_job_that_met_a_link_failed(
 
     settings = WorkerSettings(EngineConfig(data, str(model_folder), threads=1), only_one=True)
     worker = Worker(settings, Surroundings())
-    job = worker._jobs.enqueue(JobKind.INDEX, "books", "corpora/books", {})
+    (queue,) = worker._queues.all()
+    job = queue.jobs.enqueue(JobKind.INDEX, "books", "corpora/books", {})
     (data / "windows").rename(tmp_path / "windows")
     (data / "windows").symlink_to(tmp_path / "windows")
     worker.run()
-    ended = worker._jobs.get(job.id)
+    ended = queue.jobs.get(job.id)
     assert ended.state is JobState.FAILED
     assert ended.error is not None
     assert ended.error.reason == "FILE_NOT_PLAIN"
