@@ -55,7 +55,7 @@ def watched(
     data = tmp_path_factory.mktemp("watched") / "data"
     flags = ("--metrics", "127.0.0.1:0", "--log-format", "json", "--log-level", "debug")
     with serving(data, model_folder, more=flags) as server:
-        output = data.with_suffix(".out")
+        output = data.with_suffix(".server.out")
         found = until(lambda: re.search(r"^metrics at (\S+)$", output.read_text(), re.M), "a page")
         watched = Watched(server, found[1])
         before = watched.read()
@@ -190,7 +190,7 @@ def test_the_whole_log_of_server_and_worker_holds_no_text(
         watched.server.queries.Query(
             query_pb2.QueryRequest(corpus="corpora/books", query=SECRET * 2000)
         )
-    output = watched.server.data.with_suffix(".out").read_text()
+    output = watched.server.data.with_suffix(".server.out").read_text()
     log = output + (watched.server.data / "logs" / "worker.log").read_text()
     calls = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     assert {"infini_retri"} <= {line.get("route") for line in calls}
