@@ -1,6 +1,7 @@
 """Processes killed between every two steps of storing something lose, double and tear nothing."""
 
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,48 @@ def test_a_worker_killed_amid_storing_leaves_what_the_next_one_makes_whole(
     assert made["corpora/two"] == made["corpora/three"] != made["corpora/one"]
     killed, undisturbed = (made[f"corpora/one/cartridges/{x}"] for x in ("cart-one", "undisturbed"))
     assert killed == undisturbed
+
+
+STORE_MANY = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from retrieval.dense_index import DenseSettings
+from service.index_loading import with_dense
+from service.state.index_catalog import Catalog
+
+root = Path(sys.argv[1])
+(root / "work").mkdir(parents=True, exist_ok=True)
+vectors = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
+vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+index, settings = SimpleNamespace(vectors=vectors), DenseSettings(begin=1000, floor=0.0)
+catalog = Catalog("d", "r", 1, 1000, ())
+with_dense(catalog, index, root / "indexes" / "many.faiss", root, settings, root / "work")
+"""
+
+
+@pytest.mark.parametrize("point", MANY)
+def test_vectors_killed_amid_storing_are_there_whole_or_not_at_all(
+    tmp_path: Path, point: str
+) -> None:
+    def store(folder: Path, at: str = "") -> int:
+        command = [sys.executable, "-c", STORE_MANY, str(folder)]
+        return subprocess.run(
+            command, env=environment(at), timeout=PATIENCE, check=False
+        ).returncode
+
+    data, undisturbed = tmp_path / "data", tmp_path / "undisturbed"
+    place = data / "indexes" / "many.faiss"
+    assert store(undisturbed) == 0
+    assert store(data, point) == KILLED
+    assert place.exists() == (point == "vectors.renamed")
+    assert [path for path in place.parent.iterdir() if path != place] == []
+    assert len(list((data / "work").iterdir())) == (0 if point == "vectors.renamed" else 1)
+    assert store(data) == 0
+    assert place.read_bytes() == (undisturbed / "indexes" / "many.faiss").read_bytes()
 
 
 def delete(client: Client, point: str) -> None:
