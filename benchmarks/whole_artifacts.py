@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Container, Iterator
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -46,15 +47,19 @@ def _corpus_faults(layout: Layout, corpus: Corpus) -> Iterator[str]:
     if corpus.state != "ready" or not corpus.is_indexed:
         yield f"it is {corpus.state}"
         return
-    files = sorted((layout.catalogs / corpus.id).iterdir())
-    if [path.suffix for path in files] != [".json", ".safetensors"]:
-        yield f"its index has the files {[path.name for path in files]}"
+    folder = layout.catalogs / corpus.id
+    found = sorted(folder.glob(f"*-{corpus.indexed_digest}.json"))
+    if len(found) != 1:
+        yield f"its index has the catalogs {[path.name for path in found]}"
         return
-    catalog, words = json.loads(files[0].read_bytes()), files[1]
-    if catalog["corpus_digest"] != corpus.indexed_digest:
-        yield "its index is one of another content"
-    if digest_of(words) != catalog["words_sha256"]:
-        yield "its words are torn"
+    catalog = json.loads(found[0].read_bytes())
+    beside = _beside(found[0], catalog)
+    for path, sha256 in beside.items():
+        if not path.is_file() or digest_of(path) != sha256:
+            yield f"{path.name} is missing or torn"
+    others = [path for path in folder.iterdir() if path not in (found[0], *beside)]
+    if not _is_earlier(others, catalog):
+        yield f"its index has the files {sorted(path.name for path in others)} too"
     for document in catalog["documents"]:
         text = layout.data / "documents" / document["sha256"][:2] / document["sha256"]
         if not text.is_file() or digest_of(text) != document["sha256"]:
@@ -62,6 +67,27 @@ def _corpus_faults(layout: Layout, corpus: Corpus) -> Iterator[str]:
         for window in document["windows"]:
             if not _is_whole(_window(layout, catalog["recipe"], window["digest"])):
                 yield f"a window of {document['id']} is missing or torn"
+
+
+def _beside(path: Path, catalog: dict[str, Any]) -> dict[Path, str]:
+    """The files that belong to a catalog, with the digests that it names."""
+    beside = {path.with_suffix(".safetensors"): catalog["words_sha256"]}
+    vectors = (catalog.get("dense") or {}).get("sha256")
+    return beside | ({path.with_suffix(".faiss"): vectors} if vectors else {})
+
+
+def _is_earlier(files: list[Path], catalog: dict[str, Any]) -> bool:
+    """Whether files are none, or those of the one index before whose texts are all still there."""
+    catalogs = [path for path in files if path.suffix == ".json"]
+    if not catalogs:
+        return not files
+    earlier = json.loads(catalogs[0].read_bytes())
+    own = {catalogs[0], *_beside(catalogs[0], earlier)}
+    return set(files) == own and _texts(earlier) <= _texts(catalog)
+
+
+def _texts(catalog: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(document["id"], document["sha256"]) for document in catalog["documents"]}
 
 
 def _cartridge_faults(layout: Layout, cartridge: Cartridge) -> Iterator[str]:

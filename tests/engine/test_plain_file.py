@@ -3,6 +3,8 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,35 @@ def test_a_writing_that_fails_leaves_nothing(root: Path) -> None:
         with pytest.raises(OSError, match="broke"), make(root / "one/two", root):
             raise OSError("broke")
     assert [path.name for path in root.rglob("*")] == ["one", "two", "file"]
+
+
+@pytest.mark.parametrize("make", [staged, staged_folder])
+def test_what_is_being_written_lies_in_the_folder_of_its_owner(
+    root: Path, make: Callable[..., AbstractContextManager[Path]]
+) -> None:
+    (root / "work").mkdir()
+    with make(root / "new/thing", root, within=root / "work") as staging:
+        (staging / "file" if staging.is_dir() else staging).write_bytes(b"new")
+        assert len(list((root / "work").iterdir())) == 1
+        assert list((root / "new").iterdir()) == []
+    assert [path.read_bytes() for path in (root / "new").rglob("*") if path.is_file()] == [b"new"]
+    assert list((root / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [staged, staged_folder])
+def test_nothing_is_written_in_an_owners_folder_that_is_a_link_or_gone(
+    root: Path, make: Callable[..., AbstractContextManager[Path]]
+) -> None:
+    (root / "work").mkdir()
+    elsewhere = exchange(root / "work")
+    for wrong, error in (("work", FileNotPlainError), ("gone", FileNotFoundError)):
+        with (
+            pytest.raises(error),
+            make(root / "one/new", root, within=root / wrong) as staging,
+        ):
+            staging.write_bytes(b"new")
+    assert list(elsewhere.iterdir()) == []
+    assert [path.name for path in (root / "one").iterdir()] == ["two"]
 
 
 def test_a_folder_takes_its_place_as_a_whole_with_its_links_target_left_alone(root: Path) -> None:

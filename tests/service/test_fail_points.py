@@ -1,13 +1,15 @@
 """Processes killed between every two steps of storing something lose, double and tear nothing."""
 
 import subprocess
+import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 from forked_process import ForkedProcess
 from kill_room import KILLED, STEPS, KillRoom, at_rest, file_in, id_of, text_of, train
-from process_room import COMMAND, PATIENCE, environment, long_text, serving, working
+from process_room import COMMAND, PATIENCE, Launch, environment, long_text, serving, working
 
 from benchmarks.whole_artifacts import artifact_digests
 from cartridges.manifest import CartridgeError
@@ -44,54 +46,105 @@ MANY = ("vectors.written", "vectors.forced", "vectors.renamed")
 SMALL = ("instant.promised", "instant.deleted")
 
 
+@pytest.fixture(scope="module")
+def forking(tmp_path_factory: pytest.TempPathFactory) -> Launch:
+    """Starts processes that are there in a second, once all that they import has been."""
+    first = ForkedProcess(["--help"], environment(""), tmp_path_factory.mktemp("first") / "out")
+    assert first.wait(4 * PATIENCE) == 0
+    return ForkedProcess
+
+
 def test_every_point_has_a_process_that_is_killed_at_it() -> None:
     assert sorted((*SERVER, *INDEX, *TRAIN, *DELETION, *BY_HAND, *MANY)) == sorted(FAIL_POINTS)
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
-def test_a_point_that_is_not_there_is_refused_at_the_start(tmp_path: Path, command: str) -> None:
-    started = subprocess.run(
-        [*COMMAND, command, "--data", str(tmp_path / "data")],
-        env=environment("cartridge.renamd"), capture_output=True, text=True, timeout=PATIENCE,
-        check=False,
-    )  # fmt: skip
-    assert started.returncode == 1
-    assert VARIABLE in started.stderr
-    assert "cartridge.renamed" in started.stderr
-    assert "Traceback" not in started.stderr
+def test_a_point_that_is_not_there_is_refused_at_the_start(
+    tmp_path: Path, forking: Launch, command: str
+) -> None:
+    out, data = tmp_path / "out", tmp_path / "data"
+    started = forking([command, "--data", str(data)], environment("cartridge.renamd"), out)
+    assert started.wait(PATIENCE) == 1
+    said = out.read_text()
+    assert VARIABLE in said
+    assert "cartridge.renamed" in said
+    assert "Traceback" not in said
+    assert not data.exists()
 
 
 def test_a_worker_killed_amid_storing_leaves_what_the_next_one_makes_whole(
-    tmp_path: Path, model_folder: Path
+    tmp_path: Path, model_folder: Path, forking: Launch
 ) -> None:
-    data = tmp_path / "data"
-    text = long_text(3, 60)
-    with serving(data, model_folder, more=("--workers", "0")) as server:
-        with working(
-            data, model_folder, "", "a", "--lease", "1", fail_point="cartridge.stored"
-        ) as a:
-            first = server.register("one", {"a.txt": text})
-            server.succeed(first)
+    data, texts = tmp_path / "data", [{"a.txt": long_text(3, 60)}, {"a.txt": long_text(4, 200)}]
+    open_worker = partial(working, data, model_folder, "", launch=forking)
+    short, more = ("--lease", "1"), ("--workers", "0")
+    with serving(data, model_folder, more=more, launch=forking) as server:
+        with open_worker("a", *short, fail_point="cartridge.stored") as victim:
+            server.succeed(server.register("one", texts[0]))
             training = server.train("one", STEPS)
-            assert a.process.wait(PATIENCE) == KILLED
-        with working(
-            data, model_folder, "", "b", "--lease", "1", fail_point="window.written:7"
-        ) as b:
+            assert victim.process.wait(PATIENCE) == KILLED
+        with open_worker("b", *short, fail_point="window.written:7") as victim:
             assert server.succeed(training).attempt == 2
-            indexing = server.register("two", {"a.txt": long_text(4, 200)})
-            assert b.process.wait(PATIENCE) == KILLED
+            indexing = server.register("two", texts[1])
+            assert victim.process.wait(PATIENCE) == KILLED
             assert any((data / "work").rglob("*.staging"))
-        with working(data, model_folder, "", "c", "--lease", "1"):
+        with open_worker("c", *short), Client(server.address) as client:
             assert server.succeed(indexing).attempt == 2
-            server.succeed(server.register("three", {"a.txt": long_text(4, 200)}))
+            server.succeed(server.register("three", texts[1]))
             server.succeed(server.train("one", STEPS, "undisturbed"))
-            with Client(server.address) as client:
-                room = KillRoom(data, model_folder, {})
-                assert room.faults(client) == {}
-                made = artifact_digests(data, client)
+            assert KillRoom(data, model_folder, {}).faults(client) == {}
+            made = artifact_digests(data, client)
     assert made["corpora/two"] == made["corpora/three"] != made["corpora/one"]
     killed, undisturbed = (made[f"corpora/one/cartridges/{x}"] for x in ("cart-one", "undisturbed"))
     assert killed == undisturbed
+
+
+STORE_MANY = """
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from retrieval.dense_index import DenseSettings
+from service.index_loading import with_dense
+from service.state.index_catalog import Catalog
+
+
+def store(root):
+    (root / "work").mkdir(parents=True, exist_ok=True)
+    vectors = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index, settings = SimpleNamespace(vectors=vectors), DenseSettings(begin=1000, floor=0.0)
+    catalog = Catalog("d", "r", 1, 1000, ())
+    with_dense(catalog, index, root / "indexes" / "many.faiss", root, settings, root / "work")
+
+
+for point in sys.argv[3:]:  # imports take longest: each victim is a fork of a process that has them
+    if os.fork() == 0:
+        os.environ[sys.argv[2]] = point
+        store(Path(sys.argv[1], point or "undisturbed"))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+@pytest.mark.timeout(900)
+def test_vectors_killed_amid_storing_are_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STORE_MANY, str(tmp_path), VARIABLE, "", *MANY]
+    stored = subprocess.run(
+        command, env=environment(""), capture_output=True, text=True, timeout=900, check=False
+    )
+    assert stored.stdout.split() == ["0", *[str(KILLED) for _ in MANY]], stored.stderr
+    whole = (tmp_path / "undisturbed" / "indexes" / "many.faiss").read_bytes()
+    for point in MANY:
+        place = tmp_path / point / "indexes" / "many.faiss"
+        is_there = point == "vectors.renamed"
+        assert place.exists() == is_there
+        assert [path for path in place.parent.iterdir() if path != place] == []
+        assert len(list((tmp_path / point / "work").iterdir())) == (0 if is_there else 1)
+        assert not is_there or place.read_bytes() == whole
 
 
 def delete(client: Client, point: str) -> None:
@@ -159,10 +212,10 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Outcome:
+def outcome(
+    tmp_path_factory: pytest.TempPathFactory, model_folder: Path, forking: Launch
+) -> Outcome:
     folder = tmp_path_factory.mktemp("kills")
-    asked = ForkedProcess(["--help"], environment(""), folder / "help.out")
-    assert asked.wait(4 * PATIENCE) == 0, "all that is forked from has been imported"
     room = KillRoom(folder / "killed", model_folder, {})
     with room.serving("first") as (_, client), room.working("first-worker"):
         for point in (*INDEX, *TRAIN, "cartridge.promised"):

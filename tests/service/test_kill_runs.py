@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from process_room import Server
@@ -65,6 +66,19 @@ def _the_cartridge_goes(data: Path) -> None:
     shutil.rmtree(_place(data))
 
 
+def _the_words_go(data: Path) -> None:
+    next((data / "indexes" / "trained").glob("*.safetensors")).unlink()
+
+
+def _the_index_of_a_removed_text_is_left(data: Path) -> None:
+    path = next((data / "indexes" / "trained").glob("*.json"))
+    words = path.with_suffix(".safetensors")
+    catalog = _catalog(data)
+    catalog["documents"][0]["sha256"] = "0" * 64
+    path.with_name("r-0.json").write_text(json.dumps(catalog))
+    shutil.copy(words, path.with_name("r-0.safetensors"))
+
+
 def _a_file_is_left(data: Path) -> None:
     (data / "indexes" / "trained" / "half.staging").write_bytes(b"{")
 
@@ -82,8 +96,21 @@ def _window(data: Path) -> Path:
     return next((data / "windows").rglob(f"{digest}.safetensors"))
 
 
-def _catalog(data: Path) -> dict[str, list[dict[str, list[dict[str, str]]]]]:
+def _catalog(data: Path) -> dict[str, Any]:
     return json.loads(next((data / "indexes" / "trained").glob("*.json")).read_bytes())
+
+
+def test_the_index_before_may_stay_while_its_texts_do(
+    server: Server, trained: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    for folder in ("cartridges", "documents", "indexes", "windows"):
+        shutil.copytree(server.data / folder, copy / folder)
+    path = next((copy / "indexes" / "trained").glob("*.json"))
+    for suffix in (".json", ".safetensors"):
+        shutil.copy(path.with_suffix(suffix), path.with_name(f"r-0{suffix}"))
+    with Client(server.address) as client:
+        assert CORPUS not in found_faults(copy, client)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +121,8 @@ def _catalog(data: Path) -> dict[str, list[dict[str, list[dict[str, str]]]]]:
         (_a_window_is_torn, CORPUS),
         (_a_text_is_torn, CORPUS),
         (_the_words_are_torn, CORPUS),
+        (_the_words_go, CORPUS),
+        (_the_index_of_a_removed_text_is_left, CORPUS),
         (_a_file_is_left, CORPUS),
         (_the_tensors_are_torn, CARTRIDGE),
         (_the_cartridge_is_doubled, CARTRIDGE),
