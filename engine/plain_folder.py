@@ -42,18 +42,17 @@ def staged(
     ends, or is removed when the block fails. Its folder is made where it is not there. What is not
     `forced` to the disk may be lost in a power cut.
 
-    Until then it lies in `within`, a folder of the same file system whose owner removes what a kill
-    leaves there, or where none is given beside its place. `point` names what passes the fail points
+    Until then it lies in `within`, a folder whose owner removes what a kill leaves there, or beside its
+    place where none is given or that lies on another disk. `point` names what passes the fail points
     `.written`, `.forced` and `.renamed`.
 
     Raises:
         FileNotPlainError: a folder on the way from the root is a link.
         OSError: what goes wrong with the disk; also where `within` is not there.
     """
-    place = within or path.parent
     with (
         opened_folder(path.parent, root or path.parent, make=True) as folder,
-        opened_folder(place, root or place) as source,
+        _staging_folder(within, path.parent, folder, root) as (source, place),
     ):
         name = f".{path.name}.{secrets.token_hex(8)}{STAGING}"
         os.close(os.open(name, _NEW, 0o666, dir_fd=source))
@@ -74,6 +73,23 @@ def staged(
 
 
 @contextmanager
+def _staging_folder(
+    within: Path | None, beside: Path, opened: int, root: Path | None
+) -> Iterator[tuple[int, Path]]:
+    """The folder that a new file or folder lies in first, opened, and its name. `opened` is the one of
+    its place: from another disk nothing can be renamed into it.
+    """
+    if within is None:
+        yield opened, beside
+        return
+    with opened_folder(within, root or within) as other:
+        if os.fstat(other).st_dev == os.fstat(opened).st_dev:
+            yield other, within
+        else:
+            yield opened, beside
+
+
+@contextmanager
 def staged_folder(
     folder: Path,
     root: Path | None = None,
@@ -91,10 +107,9 @@ def staged_folder(
         FileNotPlainError: a folder on the way from the root is a link.
         OSError: what goes wrong with the disk; also where `within` is not there.
     """
-    place = within or folder.parent
     with (
         opened_folder(folder.parent, root or folder.parent, make=True) as parent,
-        opened_folder(place, root or place) as source,
+        _staging_folder(within, folder.parent, parent, root) as (source, place),
     ):
         name = f".{folder.name}{STAGING}-{secrets.token_hex(8)}"
         os.mkdir(name, dir_fd=source)
