@@ -71,7 +71,7 @@ def serve(
             max=1.0,
             help="How likely the corpus must not tell what is asked for it to be said; 1: never.",
         ),
-    ] = 0.5,
+    ] = 0.4,
     stale: Annotated[
         float,
         typer.Option(

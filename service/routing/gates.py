@@ -20,7 +20,7 @@ class GateSettings:
     standing: float = 1.645
     recovered: float = 0.50  # share of full-context quality below which no cartridge is asked
     stale: float = 0.0  # share of windows that may have changed since a cartridge was trained
-    decline_above: float = 0.50  # chance that the corpus does not tell, above which that is said
+    decline_above: float = 0.40  # chance that the corpus does not tell, above which that is said
 
     def __post_init__(self) -> None:
         cosines = self.off_topic, self.off_topic_overview

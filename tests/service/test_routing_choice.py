@@ -121,7 +121,7 @@ def test_a_question_that_the_corpus_seems_not_to_tell_is_declined_for_nothing() 
 @pytest.mark.parametrize(
     ("facts", "likely", "reason"),
     [
-        (LONG, -0.1, "LIKELY_TOLD"),
+        (LONG, -0.5, "LIKELY_TOLD"),
         (
             replace(LONG, seconds_left=0.0),
             -0.1,
