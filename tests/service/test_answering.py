@@ -39,7 +39,9 @@ from service.text_answering import TextQuestion
 ASKED = "Who keeps the lamp of the harbor?"
 SHORT = SamplingParams(max_tokens=6)
 # Nothing is off topic, and a prompt costs so much that a cartridge is always worth most.
-ANYTHING = RoutingPolicy(a_thousand_tokens=100.0, gates=GateSettings(off_topic=-1.0))
+ANYTHING = RoutingPolicy(
+    a_thousand_tokens=100.0, gates=GateSettings(off_topic=-1.0, decline_above=1.0)
+)
 
 
 QUOTE, TELL = "The text says:\n- ", "According to the text, "

@@ -124,7 +124,7 @@ def test_a_question_that_the_corpus_seems_not_to_tell_is_declined_for_nothing() 
         (LONG, -0.5, "LIKELY_TOLD"),
         (
             replace(LONG, seconds_left=0.0),
-            -0.1,
+            -0.5,
             "LIKELY_TOLD",
         ),  # late, which is no reason to decline
         (replace(LONG, kind=Kind.OVERVIEW), 5.0, "OVERVIEW"),
