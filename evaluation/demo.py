@@ -16,9 +16,9 @@ from evaluation.demo_table import Row, print_rows, print_summary
 from evaluation.server_process import ServerFailedError, running_server
 from service.client.connection import Client, ClientError
 from service.client.progress import job_line, progress_bar
-from service.client.types import Route
+from service.client.types import WISHES, Route
 
-HANDBOOK_ROUTES = tuple(Route)
+HANDBOOK_ROUTES = WISHES
 REFERENCE_ROUTES = (Route.AUTO, Route.INFINI_RETRI, Route.CRAG, Route.NONE)
 CARTRIDGE_TOKENS, CONVERSATIONS, STEPS = 128, 24, 100  # what fits a demo's minutes
 PRINTED_WIDTH = 140

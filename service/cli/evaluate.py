@@ -20,7 +20,7 @@ from service.cli.output import (
     print_json,
     stop,
 )
-from service.client.types import ErrorReport, Route
+from service.client.types import WISHES, ErrorReport, Route
 
 if TYPE_CHECKING:
     from evaluation.runs import Run
@@ -181,7 +181,7 @@ def _run(
 
 def _routes(names: str, as_json: bool) -> list[Route]:
     chosen = [name.strip() for name in names.split(",")]
-    unknown = [name for name in chosen if name not in list(Route)]
+    unknown = [name for name in chosen if name not in WISHES]
     if unknown:
         wrong = f"--routes: {unknown[0]!r} is no route; use {', '.join(Route)}"
         stop(ErrorReport("INVALID_ARGUMENT", "INVALID_VALUE", wrong), as_json)

@@ -27,6 +27,10 @@ class Route(StrEnum):
     DECLINE = "decline"  # the server's alone: the corpus does not tell
 
 
+WISHES = tuple(route for route in Route if route is not Route.DECLINE)
+"""What may be asked for."""
+
+
 class Reader(StrEnum):
     """How the InfiniRetri route reads; DEFAULT is indexed for a corpus, streaming for a text."""
 
