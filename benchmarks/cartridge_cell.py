@@ -27,8 +27,9 @@ from cartridges.lessons import Lesson, read_lessons
 from cartridges.match import MatchSettings, match_prefix, truncate_prefix
 from cartridges.references import collect_references
 from cartridges.split import Split, split
+from engine.answer_row import GenerationRequest
 from engine.embedding import Embedder
-from engine.generation import GenerationRequest, generate_text
+from engine.generation import generate_text
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Prompter

@@ -20,7 +20,8 @@ from rich.progress import track
 from benchmarks.engine_flags import add_engine_flags, engine_config
 from benchmarks.record import write_result
 from cartridges.store import BuiltPart, load_cartridge, store_cartridge
-from engine.generation import GenerationRequest, generate_text
+from engine.answer_row import GenerationRequest
+from engine.generation import generate_text
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Prompter

@@ -13,7 +13,8 @@ from rich.progress import track
 
 from benchmarks.bench_corpora import Bench, GoldSet
 from benchmarks.recall import Scores, of_passages, row_of
-from engine.generation import GenerationRequest, generate_text
+from engine.answer_row import GenerationRequest
+from engine.generation import generate_text
 from engine.prompts import Prompter
 from engine.sampling import SamplingParams
 from retrieval.attention_index import AttentionScorer

@@ -21,7 +21,8 @@ from benchmarks.bench_corpora import Bench
 from benchmarks.memory import peak_mib, reset_peak
 from benchmarks.peer_environment import peer_python
 from benchmarks.record import write_result
-from engine.generation import GenerationRequest, generate_text
+from engine.answer_row import GenerationRequest
+from engine.generation import generate_text
 from engine.prompts import Prompter
 from engine.sampling import SamplingParams
 from engine.wheels import default_model_folder

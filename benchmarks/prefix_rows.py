@@ -10,8 +10,9 @@ import torch
 from benchmarks.study_corpora import PeoplesQuestion
 from cartridges.lessons import Lesson, pack_lessons
 from cartridges.quality import kl_rows, teacher_logits
+from engine.answer_row import GenerationRequest
 from engine.embedding import Embedder
-from engine.generation import GenerationRequest, generate_text
+from engine.generation import generate_text
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Prompter

@@ -16,7 +16,8 @@ from statistics import mean
 from benchmarks.bench_corpora import Bench
 from benchmarks.memory import peak_mib, reset_peak, resident_mib
 from benchmarks.record import write_result
-from engine.generation import GenerationRequest, generate_text
+from engine.answer_row import GenerationRequest
+from engine.generation import generate_text
 from engine.prompts import Prompter
 from engine.sampling import SamplingParams
 from evaluation.needle_suite import NeedleGrid

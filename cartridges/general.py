@@ -12,7 +12,8 @@ import torch
 
 from cartridges.conversations import Conversation
 from cartridges.lessons import GENERAL, PACK_TOKENS, Lesson
-from engine.generation import GenerationRequest, generate_text
+from engine.answer_row import GenerationRequest
+from engine.generation import generate_text
 from engine.model import LanguageModel
 from engine.prompts import Lead, Prompter
 from engine.sampling import SamplingParams

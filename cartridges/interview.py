@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from cartridges.conversations import Conversation, sound
 from cartridges.self_study import StudySettings, Topic, sampling
-from engine.generation import GenerationRequest, generate_text
+from engine.answer_row import GenerationRequest
+from engine.generation import generate_text
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Lead, Prompter

@@ -18,7 +18,8 @@ from cartridges.conversations import (
     recitation,
 )
 from cartridges.seeds import Seed, load_seeds
-from engine.generation import GenerationRequest, generate_text
+from engine.answer_row import GenerationRequest
+from engine.generation import generate_text
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.sampling import SamplingParams

@@ -2,57 +2,22 @@
 
 Rows are aligned at their last token: shorter ones are padded on the left and the padding is masked,
 so the batch yields the tokens that each request would yield alone. Prefixes are no part of the rows:
-requests that continue the same one share it. Prompts are read a piece before each step.
+requests that continue the same one share it. Prompts are read a piece before each step. What a row has
+guessed ahead is read with its last token; wrong guesses leave columns that are masked.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache
 
-from engine.detokenizer import Detokenizer
+from engine.answer_row import AnswerRow, GenerationRequest, Piece
+from engine.drafting import MOST_DRAFTED, PassCost, length_that_pays
 from engine.model import LanguageModel
-from engine.prefix import KVPrefix, cache_tensors, growing_cache
 from engine.prompt_reading import PIECE, UNWATCHED, PromptReading, forward
-from engine.sampling import SamplingParams, choose_token, generator_of
-
-
-class FinishReason(StrEnum):
-    STOP = "stop"
-    LENGTH = "length"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GenerationRequest:
-    """One answer to make: `prompt` continues `prefix` at its query offset."""
-
-    id: str
-    prompt: tuple[int, ...]
-    prefix: KVPrefix | None = None
-    params: SamplingParams = field(default_factory=SamplingParams)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One step of one request: its token, the text that became certain, and why it ended, if it did."""
-
-    request_id: str
-    token: int
-    text: str
-    finish: FinishReason | None
-
-
-@dataclass(slots=True, eq=False)
-class _Row:
-    request: GenerationRequest
-    detokenizer: Detokenizer
-    chance: torch.Generator
-    position: int  # of the next token
-    generated: int = 0
+from engine.row_cache import RowCache
 
 
 @dataclass(slots=True, eq=False)
@@ -66,11 +31,13 @@ class GenerationBatch:
     """The requests being decoded now, and those whose prompts are being read. One thread owns it."""
 
     model: LanguageModel
+    most_drafted: int = MOST_DRAFTED  # tokens guessed for one request in one pass; 0: none
+    guessed: int = 0  # tokens so far, of all requests
+    right: int = 0  # of those
     _coming: list[_Coming] = field(default_factory=list)
-    _rows: list[_Row] = field(default_factory=list)
-    _cache: Cache | None = None
-    _mask: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.long))
-    _logits: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    _rows: list[AnswerRow] = field(default_factory=list)
+    _held: RowCache | None = None  # of the rows; the last token of each is not read yet
+    _cost: PassCost = field(default_factory=PassCost)
 
     def __len__(self) -> int:
         return len(self._rows) + sum(len(coming.requests) for coming in self._coming)
@@ -80,7 +47,8 @@ class GenerationBatch:
         """Bytes held for keys and values, spare room too, without shared prefixes; may be read from any
         thread.
         """
-        caches = [self._cache, *(coming.reading.cache for coming in tuple(self._coming))]
+        held = self._held
+        caches = [held and held.cache, *(coming.reading.cache for coming in tuple(self._coming))]
         layers: list[Any] = [layer for cache in caches if cache for layer in cache.layers]
         rooms = [part.untyped_storage() for layer in layers for part in (layer.keys, layer.values)]
         # Layers that have just been made of one tensor share its memory.
@@ -107,40 +75,34 @@ class GenerationBatch:
         first = self._coming.pop(0)
         first.reading.read_piece(PIECE if self._rows else UNWATCHED)
         if first.reading.is_done:
-            reading = first.reading
-            self._join(first.requests, reading.cache, reading.mask, reading.logits)
+            self._join(first.requests, first.reading)
         else:
             self._coming.append(first)
 
-    def _join(
-        self,
-        requests: Sequence[GenerationRequest],
-        cache: Cache,
-        mask: torch.Tensor,
-        logits: torch.Tensor,
-    ) -> None:
-        if self._cache is not None and self._rows:
-            cache, mask = _merge((self._cache, self._mask), (cache, mask))
-            logits = torch.cat([self._logits, logits])
-        self._cache, self._mask, self._logits = cache, mask, logits
-        self._rows.extend(self._row(request) for request in requests)
+    def _join(self, requests: Sequence[GenerationRequest], reading: PromptReading) -> None:
+        read = RowCache(reading.cache, reading.mask)
+        if self._held is None:
+            self._held = read
+        else:
+            self._held.join(read)
+        rows = [AnswerRow(self.model, request) for request in requests]
+        _choose(rows, [[]] * len(rows), reading.logits[:, None])
+        self._rows.extend(rows)
 
     @torch.inference_mode()
     def step(self) -> list[Piece]:
-        """Reads a piece of a prompt where one waits, then chooses one token for each request that was
-        read; finished ones leave, the others are computed on.
+        """Reads a piece of a prompt where one waits, then tells the next token of each request that was
+        read, or several where guesses were right; finished ones leave, the others are computed on.
         """
         self._read()
         if not self._rows:
             return []
-        pieces = [
-            self._advance(row, logits) for row, logits in zip(self._rows, self._logits, strict=True)
-        ]
-        keep = [i for i, piece in enumerate(pieces) if piece.finish is None]
+        runs = [row.tell() for row in self._rows]
+        keep = [i for i, run in enumerate(runs) if run[-1].finish is None]
         self._select(keep)
         if keep:
-            self._decode([pieces[i].token for i in keep])
-        return pieces
+            self._decode()
+        return [piece for run in runs for piece in run]
 
     def cancel(self, request_id: str) -> bool:
         """Drops a request at once and frees its memory; false where it is not here."""
@@ -149,7 +111,6 @@ class GenerationBatch:
         keep = [i for i, row in enumerate(self._rows) if row.request.id != request_id]
         found = len(keep) < len(self._rows)
         if found:
-            self._logits = self._logits[keep]
             self._select(keep)
         return found
 
@@ -165,53 +126,48 @@ class GenerationBatch:
                 return True
         return False
 
-    def _row(self, request: GenerationRequest) -> _Row:
-        start = request.prefix.query_offset if request.prefix else 0
-        return _Row(
-            request,
-            Detokenizer(self.model, request.params.stop),
-            generator_of(request.params),
-            start + len(request.prompt),
-        )
-
-    def _advance(self, row: _Row, logits: torch.Tensor) -> Piece:
-        params = row.request.params
-        token = choose_token(logits, params, row.chance)
-        row.generated += 1
-        if token in self.model.stop_ids:
-            return Piece(row.request.id, token, row.detokenizer.finish(), FinishReason.STOP)
-        text = row.detokenizer.push(token)
-        if row.detokenizer.stopped:
-            return Piece(row.request.id, token, text, FinishReason.STOP)
-        if row.generated >= params.max_tokens:
-            text += row.detokenizer.finish()
-            return Piece(row.request.id, token, text, FinishReason.LENGTH)
-        return Piece(row.request.id, token, text, None)
-
-    def _decode(self, tokens: list[int]) -> None:
-        ids = torch.tensor(tokens, device=self.model.device)[:, None]
-        positions = torch.tensor([row.position for row in self._rows], device=self.model.device)
-        for row in self._rows:
-            row.position += 1
-        self._mask = torch.cat([self._mask, torch.ones_like(ids)], dim=1)
-        assert self._cache is not None
+    def _decode(self) -> None:
+        """Reads each row's last token and what is drafted behind it, and chooses what comes next."""
+        started = time.perf_counter()
+        drafts = self._drafts()
+        width = 1 + max(map(len, drafts))
+        read = [
+            [row.chosen[-1], *draft, *[0] * (width - 1 - len(draft))]
+            for row, draft in zip(self._rows, drafts, strict=True)
+        ]
+        ids = torch.tensor(read, device=self.model.device)
+        starts = torch.tensor([[row.position] for row in self._rows], device=self.model.device)
+        positions = starts + torch.arange(width, device=self.model.device)
         prefixes = [row.request.prefix for row in self._rows]
-        self._logits = forward(
-            self.model, ids, positions[:, None], self._cache, self._mask, prefixes
-        )
+        assert self._held is not None
+        mask = self._held.mask_with([1 + len(draft) for draft in drafts], width)
+        logits = forward(self.model, ids, positions, self._held.cache, mask, prefixes, last=width)
+        right = _choose(self._rows, drafts, logits)
+        self._cost.learn(ids.numel(), time.perf_counter() - started)
+        self.guessed += sum(map(len, drafts))
+        self.right += sum(right) - len(right)
+        for row, count in zip(self._rows, right, strict=True):
+            row.position += count
+        self._held.settle(right, width)
+        self._held.pack(max(len(row.lookup) for row in self._rows))
+
+    def _drafts(self) -> list[list[int]]:
+        """What is guessed behind each row's last token: as much as pays, often nothing."""
+        guesses = [row.guess(self.most_drafted) for row in self._rows]
+        chances = [
+            (len(guess), row.lookup.hits) for guess, row in zip(guesses, self._rows, strict=True)
+        ]
+        length = length_that_pays(chances, self._cost.overhead)
+        return [guess[:length] for guess in guesses]
 
     def _select(self, keep: list[int]) -> None:
         if len(keep) == len(self._rows):
             return
         self._rows = [self._rows[i] for i in keep]
-        if not keep or self._cache is None:
-            self._cache = None
-            return
-        mask = self._mask[keep]
-        first = int(mask.any(dim=0).int().argmax())  # columns that only the leavers used
-        keys, values = cache_tensors(self._cache)
-        self._mask = mask[:, first:]
-        self._cache = growing_cache(keys[:, keep, :, first:], values[:, keep, :, first:])
+        if keep and self._held is not None:
+            self._held.keep(keep)
+        else:
+            self._held = None
 
 
 def generate(model: LanguageModel, requests: Sequence[GenerationRequest]) -> Iterator[Piece]:
@@ -239,25 +195,11 @@ def generate_text(
     return [texts[request.id] for request in requests]
 
 
-def _merge(
-    left: tuple[Cache, torch.Tensor], right: tuple[Cache, torch.Tensor]
-) -> tuple[Cache, torch.Tensor]:
-    """Two batches as one; the shorter is padded on the left."""
-    most = max(left[1].shape[1], right[1].shape[1])
-    parts = [_padded(*cache_tensors(cache), mask, most) for cache, mask in (left, right)]
-    keys, values, mask = (
-        torch.cat(pair, dim=dim)
-        for pair, dim in zip(zip(*parts, strict=True), (1, 1, 0), strict=True)
-    )
-    return growing_cache(keys, values), mask
-
-
-def _padded(
-    keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, most: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    pad = most - mask.shape[1]
-    return (
-        torch.nn.functional.pad(keys, (0, 0, pad, 0)),
-        torch.nn.functional.pad(values, (0, 0, pad, 0)),
-        torch.nn.functional.pad(mask, (pad, 0)),
-    )
+def _choose(
+    rows: Sequence[AnswerRow], drafts: Sequence[list[int]], logits: torch.Tensor
+) -> list[int]:
+    """Chooses tokens for each row from logits [rows, 1 + longest draft, vocabulary]; says how many."""
+    largest = logits.argmax(dim=-1).tolist()  # at once: each look at a device waits for it
+    for row, draft, best, own in zip(rows, drafts, largest, logits, strict=True):
+        row.choose(draft, best, own)
+    return [len(row.chosen) for row in rows]

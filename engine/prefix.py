@@ -148,6 +148,11 @@ class GrowingLayer(DynamicLayer):
     def get_seq_length(self) -> int:
         return self._length
 
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forgets the last tokens, whose number comes negated; their room is written to again."""
+        self._length += tokens_to_remove
+        self._expose()
+
 
 class JoinedLayer(DynamicLayer):
     """A cache layer that continues a prefix by concatenation, so that gradients reach it."""

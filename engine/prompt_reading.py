@@ -37,7 +37,9 @@ class PromptReading:
         self._ids, self._positions = ids.to(model.device), positions.to(model.device)
         self._mask, self._prefixes = mask.to(model.device), list(prefixes)
         self._read = 0
-        self.logits = torch.empty(0)  # after the last tokens, once all is read
+        self.logits = torch.empty(
+            0
+        )  # [prompts, vocabulary] behind the last tokens, once all is read
 
     def __len__(self) -> int:
         return len(self._prefixes)
@@ -57,7 +59,8 @@ class PromptReading:
         self._read = min(self._ids.shape[1], start + max(1, most // len(self)))
         piece = slice(start, self._read)
         ids, positions = self._ids[:, piece], self._positions[:, piece]
-        self.logits = forward(self.model, ids, positions, self.cache, self.mask, self._prefixes)
+        logits = forward(self.model, ids, positions, self.cache, self.mask, self._prefixes)
+        self.logits = logits[:, -1]
 
     def keep(self, rows: list[int]) -> None:
         """Goes on with some of the prompts alone."""
@@ -74,16 +77,19 @@ def forward(
     cache: Cache,
     mask: torch.Tensor,
     prefixes: Sequence[KVPrefix | None],
+    last: int = 1,
 ) -> torch.Tensor:
-    """Logits behind the last of tokens [rows, T] that continue a cache and each row's prefix."""
+    """Logits [rows, last, vocabulary] behind the last of tokens [rows, T] that continue a cache and each
+    row's prefix.
+    """
     output = model.network(
         input_ids=ids,
         position_ids=positions,
         past_key_values=cache,
         attention_mask=None if bool(mask.all()) else mask,
         use_cache=True,
-        logits_to_keep=1,
+        logits_to_keep=last,
         groups=group_by_prefix(prefixes, model.device),
     )
-    logits: torch.Tensor = output.logits[:, -1]
+    logits: torch.Tensor = output.logits
     return logits

@@ -6,7 +6,8 @@ page is found by it (retrieve, read, retrieve: ITER-RETGEN, Shao et al. 2023).
 
 from collections.abc import Generator, Sequence
 
-from engine.generation import GenerationBatch, GenerationRequest
+from engine.answer_row import GenerationRequest
+from engine.generation import GenerationBatch
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from engine.sampling import SamplingParams

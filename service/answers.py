@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from engine.generation import FinishReason
+from engine.answer_row import FinishReason
 from engine.sampling import SamplingParams
 from retrieval.corpus_index import Evidence
 from retrieval.lines import Effort

@@ -81,7 +81,7 @@ class Service:
         readers = Readers(model, heads, embedder, recipe.size)
         routes = Routes(model, embedder, readers, config.reading, config.crag)
         cores = CoreShare(layout.cores, "server", "worker", config.threads, config.data)
-        self._thread = ModelThread(model, config.batch, cores.take)
+        self._thread = ModelThread(model, config.batch, cores.take, config.drafted)
         self._timings = Timings(KeptTimings(store), model.fingerprint, str(model.device))
         room = PromptRoom(routes.prompter, model.geometry.window, config.reading.evidence)
         self.admission = admission = Admission(config.limits, config.batch)

@@ -69,6 +69,5 @@ class StoredArtifacts:
         if not cartridge_id:
             kept = (layout.uploads, layout.catalogs, layout.cartridges)
             folders = [folder / corpus_id for folder in kept]
-        for folder in folders:
-            remove_tree(folder, layout.data)
-        end_deletion(self._store, corpus_id, cartridge_id)
+        if all([remove_tree(folder, layout.data) for folder in folders]):
+            end_deletion(self._store, corpus_id, cartridge_id)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.config import DEFAULT_MODEL, EngineConfig
+from engine.drafting import MOST_DRAFTED
 from retrieval.crag import CragSettings
 from retrieval.infini_retri import ReadingSettings
 from service.limits import Limits
@@ -27,6 +28,7 @@ class ServiceConfig:
     dtype: str = "auto"
     threads: int = 0
     batch: int = 16  # answers decoded at once
+    drafted: int = MOST_DRAFTED  # tokens guessed ahead of an answer in one pass; 0: none
     insecure: bool = False
     http: str = ""  # where OpenAI's API is; empty: nowhere
     auth: bool | None = None  # None: as soon as one token exists
@@ -48,6 +50,8 @@ class ServiceConfig:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ValueError(f"batch is {self.batch}; give a whole number of at least 1")
+        if not 0 <= self.drafted <= 64:
+            raise ValueError(f"drafted is {self.drafted}; give a whole number in 0..64")
         if self.resident_tenants < 1:
             raise ValueError(f"resident_tenants is {self.resident_tenants}; give at least 1")
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from engine.generation import FinishReason, GenerationRequest
+from engine.answer_row import FinishReason, GenerationRequest
 from engine.sampling import SamplingParams
 from service.answers import Delta, Summary, Usage
 from service.model_thread import ModelThread

@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 
 import structlog
 
-from engine.generation import GenerationBatch, GenerationRequest, Piece
+from engine.answer_row import GenerationRequest, Piece
+from engine.drafting import MOST_DRAFTED
+from engine.generation import GenerationBatch
 from engine.model import LanguageModel
 from service.errors import ServiceError, fail
 from service.outbox import Outbox, Portion
@@ -44,7 +46,8 @@ class _Cancel:
 @dataclass(frozen=True, slots=True)
 class ModelLoad:
     """How busy a model's thread is: calls and answers that wait for it, answers that are decoded
-    together with the bytes of their keys and values, and all tokens it ever decoded.
+    together with the bytes of their keys and values, all tokens it ever decoded, and how many were
+    guessed ahead and how many of these rightly.
     """
 
     is_alive: bool
@@ -52,19 +55,25 @@ class ModelLoad:
     decoding: int
     kv_bytes: int
     tokens: int
+    guessed: int
+    guessed_right: int
 
 
 class ModelThread:
     """Owns a model. `run` and `generate` are awaited on the event loop; the work happens here."""
 
     def __init__(
-        self, model: LanguageModel, most: int = 16, before_work: Callable[[], object] | None = None
+        self,
+        model: LanguageModel,
+        most: int = 16,
+        before_work: Callable[[], object] | None = None,
+        most_drafted: int = MOST_DRAFTED,
     ) -> None:
         self.model = model
         self._before_work = before_work or (lambda: None)
         self._most = most  # answers decoded at once
         self._inbox: queue.SimpleQueue[_Call | _Start | _Cancel | None] = queue.SimpleQueue()
-        self._batch = GenerationBatch(model)
+        self._batch = GenerationBatch(model, most_drafted)
         self._calls: deque[_Call] = deque()
         self._waiting: list[_Start] = []
         self._deliver: dict[str, Callable[[Piece | ServiceError], None]] = {}
@@ -86,6 +95,8 @@ class ModelThread:
             len(batch),
             batch.num_bytes,
             self._tokens,
+            batch.guessed,
+            batch.right,
         )
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -208,7 +219,7 @@ class ModelThread:
         for deliver in self._deliver.values():
             deliver(error)
         self._deliver.clear()
-        self._batch = GenerationBatch(self.model)
+        self._batch = GenerationBatch(self.model, self._batch.most_drafted)
 
     def _refuse_rest(self) -> None:
         """Nobody is left waiting for a thread that has ended."""

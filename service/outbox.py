@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from engine.generation import FinishReason, Piece
+from engine.answer_row import FinishReason, Piece
 from service.errors import ServiceError
 
 

@@ -12,10 +12,15 @@ from engine.plain_folder import delete_tree
 _log = structlog.stdlib.get_logger("longmemory.removal")
 
 
-def remove_tree(folder: Path, root: Path) -> None:
-    """Removes a folder with all that lies in it; goes through no link below `root`."""
+def remove_tree(folder: Path, root: Path) -> bool:
+    """Removes a folder with all that lies in it; goes through no link below `root`. False: one lies in
+    the way, which the log tells, and the folder stays.
+    """
+    gone = False
     with links_told():
         delete_tree(folder, root)
+        gone = True
+    return gone
 
 
 @contextmanager

@@ -53,6 +53,9 @@ def serve(
     batch: Annotated[
         int, typer.Option("--batch", min=1, max=256, help="Answers decoded at once.")
     ] = 16,
+    drafted: Annotated[
+        int, typer.Option("--drafted", min=0, max=64, help="Tokens guessed ahead at most; 0: none.")
+    ] = 8,
     instant_tokens: InstantTokensOption = 4096,
     explore: Annotated[
         float,
@@ -161,6 +164,7 @@ def serve(
                 dtype=dtype,
                 threads=threads,
                 batch=batch,
+                drafted=drafted,
                 insecure=insecure,
                 state=state,
                 workers=workers,

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from longmemory.v1 import query_pb2
 
-from engine.generation import FinishReason
+from engine.answer_row import FinishReason
 from engine.sampling import SamplingParams
 from retrieval.corpus_index import Evidence
 from service import answers, ids

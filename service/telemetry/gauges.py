@@ -108,6 +108,12 @@ def _model(load: ModelLoad) -> Iterator[Metric]:
         load.kv_bytes,
     )
     yield CounterMetricFamily("longmemory_generated_tokens", "Tokens decoded.", load.tokens)
+    yield CounterMetricFamily(
+        "longmemory_guessed_tokens", "Tokens guessed ahead of an answer.", load.guessed
+    )
+    yield CounterMetricFamily(
+        "longmemory_guessed_right_tokens", "Guessed tokens that were right.", load.guessed_right
+    )
 
 
 def _library(load: LibraryLoad) -> Iterator[Metric]:

@@ -22,7 +22,7 @@ from cartridges.lessons import Lesson, load_lessons
 from cartridges.manifest import CartridgeError
 from cartridges.refresh import REPLAY, balanced, base_of
 from cartridges.self_study import StudySettings
-from engine.generation import GenerationRequest
+from engine.answer_row import GenerationRequest
 from engine.model import LanguageModel
 from engine.rotation import move_prefix
 from engine.scoring import Turn

@@ -23,7 +23,8 @@ from cartridges.store import (
     read_manifest,
     store_cartridge,
 )
-from engine.generation import GenerationRequest, generate_text
+from engine.answer_row import GenerationRequest
+from engine.generation import generate_text
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix, save_prefix
 from engine.prompts import Prompter

@@ -18,7 +18,7 @@ from cartridges.general import general_lessons
 from cartridges.interview import interview
 from cartridges.quality import Yardstick, measure
 from cartridges.self_study import StudySettings, plan_study
-from engine.generation import GenerationRequest
+from engine.answer_row import GenerationRequest
 from engine.model import LanguageModel
 from engine.prompts import Lead, Prompter
 from engine.scoring import answer_nll

@@ -15,7 +15,7 @@ from cartridges.self_study import (
     plan_study,
     quotations,
 )
-from engine.generation import GenerationRequest
+from engine.answer_row import GenerationRequest
 from engine.model import LanguageModel
 
 SETTINGS = StudySettings(conversations=20, batch=4, answer_tokens=6)

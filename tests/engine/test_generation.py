@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from engine import generation
-from engine.generation import FinishReason, GenerationBatch, GenerationRequest, generate_text
+from engine.answer_row import FinishReason, GenerationRequest
+from engine.generation import GenerationBatch, generate_text
 from engine.model import LanguageModel
 from engine.prompt_reading import PIECE, UNWATCHED
 from engine.sampling import SamplingParams

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.answer_row import GenerationRequest
 from engine.errors import PrefixMismatchError
-from engine.generation import GenerationRequest, generate_text
+from engine.generation import generate_text
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix, growing_cache, load_prefix, save_prefix
 from engine.sampling import SamplingParams

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from engine.generation import GenerationBatch, GenerationRequest
+from engine.answer_row import GenerationRequest
+from engine.generation import GenerationBatch
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix, cache_tensors
 from engine.sampling import SamplingParams

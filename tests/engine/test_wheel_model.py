@@ -2,7 +2,8 @@
 
 import pytest
 
-from engine.generation import GenerationRequest, generate_text
+from engine.answer_row import GenerationRequest
+from engine.generation import generate_text
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from engine.sampling import SamplingParams

@@ -24,7 +24,7 @@ from longmemory.v1 import (
 )
 
 from cartridges.store import Cartridge
-from engine.generation import FinishReason
+from engine.answer_row import FinishReason
 from engine.prefix import KVPrefix
 from retrieval.corpus_index import Evidence
 from service.answers import (

@@ -11,8 +11,8 @@ from answering_room import Room, build
 
 from cartridges.match import truncate_prefix
 from cartridges.store import BuiltPart, load_cartridge, store_cartridge
+from engine.answer_row import FinishReason
 from engine.embedding import Embedder
-from engine.generation import FinishReason
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from engine.sampling import SamplingParams

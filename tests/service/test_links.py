@@ -191,6 +191,9 @@ def test_a_deleted_corpus_takes_nothing_with_it_behind_a_link(
             assert tree(elsewhere) == before
         (other,) = {"indexes", "cartridges"} - {name}
         assert list((opened.data / other).iterdir()) == []
+        assert (opened.data / name / "books").exists()
+        backend.artifacts.finish_deletions()  # the next server's start, with the link away
+        assert list((opened.data / name).iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["lock", "longmemory.sqlite3", "longmemory.sqlite3-wal"])

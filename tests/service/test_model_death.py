@@ -15,7 +15,8 @@ from grpc_room import open_room
 from longmemory.v1 import cartridge_pb2, cartridge_pb2_grpc
 from process_room import ENVIRONMENT, PATIENCE
 
-from engine.generation import GenerationBatch, GenerationRequest
+from engine.answer_row import GenerationRequest
+from engine.generation import GenerationBatch
 from engine.model import LanguageModel
 from engine.sampling import SamplingParams
 from service.errors import ServiceError

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from engine.generation import GenerationBatch, GenerationRequest, generate_text
+from engine.answer_row import GenerationRequest
+from engine.generation import GenerationBatch, generate_text
 from engine.model import LanguageModel
 from engine.sampling import SamplingParams
 from service.errors import ServiceError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.generation import FinishReason, Piece
+from engine.answer_row import FinishReason, Piece
 from service.errors import ServiceError, fail
 from service.outbox import Outbox, Portion
 

@@ -1,0 +1,98 @@
+"""One answer as it is decoded: what is asked, what is told of it step by step, its row of a batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import torch
+
+from engine.detokenizer import Detokenizer
+from engine.drafting import PromptLookup
+from engine.model import LanguageModel
+from engine.prefix import KVPrefix
+from engine.sampling import SamplingParams, choose_token, generator_of
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GenerationRequest:
+    """One answer to make: `prompt` continues `prefix` at its query offset."""
+
+    id: str
+    prompt: tuple[int, ...]
+    prefix: KVPrefix | None = None
+    params: SamplingParams = field(default_factory=SamplingParams)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One step of one request: its token, the text that became certain, and why it ended, if it did."""
+
+    request_id: str
+    token: int
+    text: str
+    finish: FinishReason | None
+
+
+class AnswerRow:
+    """A request whose prompt is read: the tokens that are chosen and not told yet, and what comes next.
+
+    All but the last of `chosen` are read already; `position` is that of the next token to read.
+    """
+
+    def __init__(self, model: LanguageModel, request: GenerationRequest) -> None:
+        self.request, self.lookup = request, PromptLookup(request.prompt)
+        self.chosen: list[int] = []
+        start = request.prefix.query_offset if request.prefix else 0
+        self.position = start + len(request.prompt)
+        self._told = 0
+        self._stop_ids = model.stop_ids
+        self._detokenizer = Detokenizer(model, request.params.stop)
+        self._chance = generator_of(request.params)
+
+    def choose(self, draft: Sequence[int], largest: Sequence[int], logits: torch.Tensor) -> None:
+        """Chooses what follows the last token and each token of a draft, up to the first choice that is
+        not the drafted one: `logits` are [1 + longest draft, vocabulary], `largest` their largest.
+        """
+        params = self.request.params
+        self.chosen = []
+        for place in range(1 + len(draft)):
+            greedy = params.temperature == 0.0
+            token = largest[place] if greedy else choose_token(logits[place], params, self._chance)
+            self.chosen.append(token)
+            self.lookup.push(token)
+            if token not in draft[place : place + 1]:
+                break
+        self.lookup.learn(len(self.chosen) - 1, len(draft))
+
+    def tell(self) -> list[Piece]:
+        """A piece for each token that was chosen, up to the one that ends the answer."""
+        pieces: list[Piece] = []
+        for token in self.chosen:
+            pieces.append(self._piece(token))
+            if pieces[-1].finish is not None:
+                break
+        return pieces
+
+    def guess(self, most: int) -> list[int]:
+        """Up to `most` tokens that may follow the last chosen one, as far as the answer may still go."""
+        left = self.request.params.max_tokens - self._told
+        return self.lookup.guess(max(0, min(most, left - 1)))
+
+    def _piece(self, token: int) -> Piece:
+        self._told += 1
+        name, finish = self.request.id, None
+        if token in self._stop_ids:
+            return Piece(name, token, self._detokenizer.finish(), FinishReason.STOP)
+        text = self._detokenizer.push(token)
+        if self._detokenizer.stopped:
+            finish = FinishReason.STOP
+        elif self._told >= self.request.params.max_tokens:
+            text += self._detokenizer.finish()
+            finish = FinishReason.LENGTH
+        return Piece(name, token, text, finish)
