@@ -105,7 +105,7 @@ def test_a_batch_holds_no_copy_of_a_prefix(model: LanguageModel) -> None:
         [GenerationRequest(str(i), prompt, prefix, SamplingParams(max_tokens=4)) for i in range(8)]
     )
     batch.step()
-    assert batch._cache is not None
-    keys, _ = cache_tensors(batch._cache)
+    assert batch._held is not None
+    keys, _ = cache_tensors(batch._held.cache)
     assert keys.shape[1] == 8
     assert keys.shape[3] == len(prompt) + 1 < prefix.length

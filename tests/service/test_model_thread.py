@@ -132,7 +132,7 @@ async def test_many_calls_do_not_stall_an_answer(thread: ModelThread, model: Lan
     seen: list[int] = []
 
     def look() -> None:
-        seen.append(thread._batch._rows[0].generated)
+        seen.append(len(thread._batch._rows[0].lookup))
 
     await asyncio.gather(*(thread.run(look) for _ in range(6)))
     assert all(later > earlier for earlier, later in itertools.pairwise(seen))
