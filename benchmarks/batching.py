@@ -111,8 +111,8 @@ def measure(
 
 
 def largest_gap(model: LanguageModel, piece: int) -> dict[str, Any]:
-    """How long an answer under way stands still while a long prompt joins that is read `piece` tokens at a
-    time, and how long that prompt takes to its first token.
+    """How long an answer under way stands still while a long prompt joins that is read `piece` tokens
+    at a time, and how long that prompt takes to its first token.
     """
     ids = model.encode(read_text("python")[0] * 4)[:LONG]
     stream = GenerationRequest("stream", tuple(ids[:64]), None, SamplingParams(max_tokens=1000))
@@ -123,9 +123,9 @@ def largest_gap(model: LanguageModel, piece: int) -> dict[str, Any]:
         batch.step()
         batch.add([long])
         began = last = time.perf_counter()
-        gaps: list[float] = []
-        while not gaps or "long" not in told:
-            told = {piece.request_id for piece in batch.step()}
+        gaps, told = list[float](), set[str]()
+        while "long" not in told:
+            told = {one.request_id for one in batch.step()}
             gaps.append(time.perf_counter() - last)
             last = time.perf_counter()
     return {
@@ -138,11 +138,8 @@ def largest_gap(model: LanguageModel, piece: int) -> dict[str, Any]:
 
 
 def headline(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-    rate = {
-        (row["engine"], row["together"]): row["tokens_a_second"]
-        for row in rows
-        if "together" in row
-    }
+    batches = [row for row in rows if "together" in row]
+    rate = {(row["engine"], row["together"]): row["tokens_a_second"] for row in batches}
     theirs = "transformers, continuous batching"
     found: dict[str, float | None] = {}
     for together in TOGETHER:
@@ -151,8 +148,8 @@ def headline(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
             found[key] = rate[name, together] / rate[theirs, together]
     pieces, whole = (row["largest_gap_seconds"] for row in rows if "largest_gap_seconds" in row)
     found["gap_ratio_pieces"] = pieces / whole
-    for row in rows:
-        if row.get("together") == 16:
+    for row in batches:
+        if row["together"] == 16:
             name = row["engine"].replace(", ", "_").replace(" ", "_")
             found[f"equal_{name}_16"] = row["answers_equal_alone"]
     return found
