@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from cartridges.manifest import CartridgeError
 from cartridges.store import BuiltPart
 from engine.errors import FileNotPlainError
-from engine.model import Geometry, LanguageModel
+from engine.geometry import Geometry
+from engine.model import LanguageModel
 from engine.plain_file import plain_path, read_plain
 from engine.plain_folder import staged
 from engine.prefix import KVPrefix

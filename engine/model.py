@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,11 @@ from engine.config import (
     resolve_threads,
 )
 from engine.control_tokens import ControlTokens
-from engine.errors import EngineError, ModelMissingError, ModelUnsupportedError
+from engine.errors import EngineError, ModelMissingError
 from engine.fingerprint import fingerprint_model, tokenizer_digest
+from engine.geometry import Geometry, check_supported
 from engine.prefix import JoinedLayer, KVPrefix, cache_tensors, joined_cache
 from engine.wheels import default_model_folder
-
-
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """The shape that a KV prefix of this model has."""
-
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    window: int  # positions the model was trained for
 
 
 class LanguageModel:
@@ -53,7 +42,7 @@ class LanguageModel:
         self.network = network.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint
-        self.geometry = _geometry(network.config)
+        self.geometry = Geometry.of(network.config)
         self.num_parameters: int = network.num_parameters()
         self.device: torch.device = network.device
         self.dtype: torch.dtype = network.dtype
@@ -223,47 +212,6 @@ class LanguageModel:
         except attention.Enough:
             return tap
         raise EngineError(f"the model has no layer {max(tap.layers)}")
-
-
-def check_supported(config: Any) -> None:
-    """Refuses what cannot carry a KV prefix.
-
-    Raises:
-        ModelUnsupportedError: names the kind of layer that stands in the way.
-    """
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
-    if kinds:
-        raise ModelUnsupportedError(
-            f"{config.model_type} has {', '.join(sorted(kinds))} layers, which forget or compress "
-            "what a prefix must keep; choose a model with full attention in every layer"
-        )
-    uses_window = getattr(config, "use_sliding_window", True)
-    if getattr(config, "sliding_window", None) and uses_window:
-        raise ModelUnsupportedError(
-            f"{config.model_type} attends through a sliding window of {config.sliding_window} tokens, "
-            "so a prefix would be forgotten; set sliding_window to null in its config if it was "
-            "trained with full attention, or choose another model"
-        )
-    if getattr(config, "is_encoder_decoder", False) or not hasattr(config, "num_attention_heads"):
-        raise ModelUnsupportedError(
-            f"{config.model_type} is no decoder-only attention model; choose Llama, Qwen2, Qwen3, "
-            "Mistral or a relative"
-        )
-    if hasattr(config, "kv_lora_rank"):
-        raise ModelUnsupportedError(
-            f"{config.model_type} stores latent keys and values, which a prefix cannot address"
-        )
-
-
-def _geometry(config: Any) -> Geometry:
-    heads = config.num_attention_heads
-    return Geometry(
-        layers=config.num_hidden_layers,
-        heads=heads,
-        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
-        window=config.max_position_embeddings,
-    )
 
 
 def _empty_layers(model: LanguageModel) -> list[Any]:

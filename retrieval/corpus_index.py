@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.embedding import Embedder
 from retrieval.dense_index import DenseIndex
-from retrieval.digest import Digest, make_digest
+from retrieval.digest import Digest, Summary, make_digest
 from retrieval.lexical import LexicalIndex, places_of
 from retrieval.lines import Line
 from retrieval.sentences import Span
@@ -62,6 +62,7 @@ class CorpusIndex:
         digests: Iterable[Digest] = (),
         lexical: LexicalIndex | None = None,
         dense: DenseIndex | None = None,
+        summaries: Iterable[Summary] = (),
     ) -> None:
         self.documents = tuple(documents)
         placed = list(placements)
@@ -78,6 +79,7 @@ class CorpusIndex:
         self.vectors: NDArray[np.float32] = _join([p.record.vectors for p in placed], 1)
         self._lexical, self._dense = lexical, dense
         self._questions: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self.summaries = tuple(summaries)  # the largest cluster's first; often none
         self._digests = {digest.budget: digest for digest in digests}
 
     def __len__(self) -> int:

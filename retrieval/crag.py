@@ -2,13 +2,15 @@
 
 Not "corrective RAG". What a hybrid search finds is clustered by k-means and condensed under a token
 budget, so that the prompt stays short when the evidence grows. The paper condenses each cluster by an
-LLM summary. Here sentences are chosen that cover what was found, weighted by how well they answer, a
-cluster that has a say already adding less, so that every line keeps its span. A share of the budget for
-every cluster, as the paper has it, loses a third of the answers to lookups (benchmarks/crag).
+LLM summary, which `summarised` does for overviews. Else sentences are chosen that cover what was found,
+weighted by how well they answer, a cluster that has a say already adding less, so that every line keeps
+its span. A share of the budget for every cluster, as the paper has it, loses a third of the answers to
+lookups (benchmarks/crag).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,20 @@ from retrieval.corpus_index import CorpusIndex
 from retrieval.digest import size_label, size_tokens
 from retrieval.extract import Diversity, FacilityLocation, Together, choose
 from retrieval.hybrid import HybridSettings, search
-from retrieval.lines import Findings
+from retrieval.lines import Findings, Line
 from retrieval.packing import Candidate, in_document_order
 from retrieval.ranking import rank
+
+
+class Condense(StrEnum):
+    """How a whole corpus is condensed: to some of its sentences, or a summary of each cluster."""
+
+    EXTRACTS = "extracts"
+    SUMMARIES = "summaries"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Condense":
+        raise ValueError(f"condense is {value!r}; give {' or '.join(cls)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +49,7 @@ class CragSettings:
     diversity: float = 0.8  # power of what a cluster has a say of: at 1 clusters mean nothing
     share: float = 0.5  # of the best score, below which nothing is evidence
     evidence: int = 256
+    condense: Condense = Condense.EXTRACTS  # what an overview is told
     seed: int = 0
     search: HybridSettings = field(default_factory=HybridSettings)
 
@@ -105,4 +119,30 @@ def overview(
     lines = {row: index.line(row) for row in rows}
     for row, count in zip(rows, digest.speaks_for, strict=True):
         lines[row] = replace(lines[row], text=size_label(count) + lines[row].text)
+    return Findings(in_document_order(evidence), ranking, lines)
+
+
+def summarised(
+    embedder: Embedder,
+    index: CorpusIndex,
+    question: str,
+    settings: CragSettings,
+    count: Callable[[str], int],
+) -> Findings:
+    """An overview from the summaries that were made when the corpus was indexed, the largest clusters
+    first, each told in place of its cluster's most central sentence, whose span it has. `count` gives a
+    line's tokens.
+    """
+    evidence: list[Candidate] = []
+    lines: dict[int, Line] = {}
+    asked = index.vector_of(question, embedder)
+    left = settings.evidence
+    for summary in index.summaries:
+        row, label = summary.sentence, size_label(summary.speaks_for)
+        tokens = count(summary.text) + size_tokens(summary.speaks_for)
+        if tokens <= left:
+            left -= tokens
+            evidence.append(Candidate(row, float(index.vectors[row] @ asked), tokens))
+            lines[row] = replace(index.line(row), text=label + summary.text)
+    ranking = sorted(evidence, key=lambda one: -one.score)
     return Findings(in_document_order(evidence), ranking, lines)

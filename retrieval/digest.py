@@ -30,6 +30,18 @@ class Digest:
         return sum(cost(row) + size_tokens(count) for row, count in pairs)
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the model says of a cluster of so many sentences, of which `sentence` is the most central;
+    `key` is a hash of the model and of what it was asked.
+    """
+
+    sentence: int
+    speaks_for: int
+    text: str
+    key: str
+
+
 def size_label(count: int) -> str:
     """What stands before a line of an overview: for how many sentences it speaks, if for others too."""
     return f"({count} alike) " if count > 1 else ""

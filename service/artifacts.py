@@ -69,5 +69,6 @@ class StoredArtifacts:
         if not cartridge_id:
             kept = (layout.uploads, layout.catalogs, layout.cartridges)
             folders = [folder / corpus_id for folder in kept]
-        if all([remove_tree(folder, layout.data) for folder in folders]):
+        gone = [remove_tree(folder, layout.data) for folder in folders]
+        if all(gone):
             end_deletion(self._store, corpus_id, cartridge_id)

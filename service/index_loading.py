@@ -1,7 +1,7 @@
 """A catalog to the index that it names, and the files that stand beside it."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import structlog
@@ -9,13 +9,15 @@ import structlog
 from cartridges.store import digest_of
 from engine.plain_file import plain_path
 from engine.plain_folder import staged
+from engine.prompts import Prompter
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.dense_index import DenseIndex, DenseIndexError, DenseSettings
-from retrieval.digest import BUDGET, Digest
+from retrieval.digest import BUDGET, Digest, Summary
 from retrieval.lexical import LexicalIndex, LexicalIndexError
+from retrieval.summaries import SummarySettings, summarise
 from retrieval.window_index import WindowShelf
 from service.state.content import ContentStore
-from service.state.index_catalog import Catalog, CatalogDense, CatalogDigest
+from service.state.index_catalog import Catalog, CatalogDense, CatalogDigest, CatalogSummary
 
 _log = structlog.stdlib.get_logger("longmemory.index")
 
@@ -41,9 +43,9 @@ def load_index(
     ]
     digests = (Digest(one.budget, one.sentences, one.speaks_for) for one in catalog.digests)
     root = content.root
-    return CorpusIndex(
-        documents, placements, digests, _words(catalog, words, root), _dense(catalog, vectors, root)
-    )
+    summaries = (Summary(s.sentence, s.speaks_for, s.text, s.key) for s in catalog.summaries)
+    read_words, searched = _words(catalog, words, root), _dense(catalog, vectors, root)
+    return CorpusIndex(documents, placements, digests, read_words, searched, summaries)
 
 
 def with_words(
@@ -114,3 +116,12 @@ def with_digest(catalog: Catalog, index: CorpusIndex, count: Callable[[str], int
     """The catalog with the digest that overviews begin from; `count` gives a line's tokens."""
     made = index.digest(BUDGET, lambda sentence: count(index.text(sentence)))
     return replace(catalog, digests=(CatalogDigest(made.budget, made.sentences, made.speaks_for),))
+
+
+def with_summaries(
+    catalog: Catalog, index: CorpusIndex, prompter: Prompter, before: Catalog | None
+) -> Catalog:
+    """The catalog with what the model says of each cluster; texts of an index before are taken over."""
+    known = {one.key: one.text for one in before.summaries} if before else {}
+    made = summarise(index, prompter, SummarySettings(), known)
+    return replace(catalog, summaries=tuple(CatalogSummary(**asdict(one)) for one in made))

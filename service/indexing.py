@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from engine.heap import give_back
 from engine.prompts import Prompter
+from retrieval.crag import Condense
 from retrieval.dense_index import DenseSettings
 from retrieval.window_index import WindowReader, WindowShelf
 from retrieval.windows import Window, cut_windows
-from service.index_loading import load_index, with_dense, with_digest, with_words
+from service.index_loading import load_index, with_dense, with_digest, with_summaries, with_words
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import Document
@@ -40,12 +41,12 @@ class Indexer:
         corpora: Corpora,
         content: ContentStore,
         dense: DenseSettings | None = None,
+        condense: Condense = Condense.EXTRACTS,
     ) -> None:
-        self._dense = dense or DenseSettings()
+        self._dense, self._condense = dense or DenseSettings(), condense
         self._reader, self._shelf, self._catalogs = reader, shelf, catalogs
         self._corpora, self._content = corpora, content
-        prompter = Prompter(reader.model)
-        self._count = lambda text: len(prompter.line_ids(text))
+        self._prompter = Prompter(reader.model)
 
     def index(self, corpus_id: str) -> Iterator[IndexProgress | Catalog]:
         """Progress after every window, and last the stored catalog."""
@@ -69,7 +70,9 @@ class Indexer:
         recipe = self._reader.recipe.digest
         catalog = Catalog(digest, recipe, tokens, sentences, tuple(entries))
         index = load_index(catalog, self._content, self._shelf)
-        catalog = with_digest(catalog, index, self._count)
+        catalog = with_digest(catalog, index, lambda text: len(self._prompter.line_ids(text)))
+        if self._condense is Condense.SUMMARIES:
+            catalog = with_summaries(catalog, index, self._prompter, self._before(corpus_id))
         place = corpus_id, recipe, digest
         root, within = self._catalogs.root, self._catalogs.staging
         catalog = with_words(catalog, index, self._catalogs.words(*place), root, within)
@@ -85,6 +88,13 @@ class Indexer:
             documents = list(_all_documents(self._corpora, corpus_id))
             if self._corpora.get(corpus_id).content_digest == digest:
                 return digest, documents
+
+    def _before(self, corpus_id: str) -> Catalog | None:
+        """The index that serves until this one is recorded."""
+        digest = self._corpora.get(corpus_id).indexed_digest
+        return (
+            digest and self._catalogs.get(corpus_id, self._reader.recipe.digest, digest)
+        ) or None
 
     def _cut(self, document: Document) -> tuple[str, list[Window]]:
         text = self._content.read_text(document.sha256)

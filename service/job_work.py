@@ -10,6 +10,7 @@ from engine.config import EngineConfig
 from engine.embedding import Embedder
 from engine.fail_point import fail_point
 from engine.model import LanguageModel
+from retrieval.crag import Condense
 from retrieval.heads import retrieval_heads
 from retrieval.window_index import WindowReader, WindowShelf
 from service.config import Layout
@@ -48,8 +49,14 @@ class Tools:
 class JobWork:
     """The work on one tenant's jobs: the tools, and the records and folders that it ends in."""
 
-    def __init__(self, tools: Tools, queue: Queue, instant_tokens: int) -> None:
-        layout = queue.tenant.layout
+    def __init__(
+        self,
+        tools: Tools,
+        queue: Queue,
+        instant_tokens: int,
+        condense: Condense = Condense.EXTRACTS,
+    ) -> None:
+        layout, self._condense = queue.tenant.layout, condense
         self._layout, self._jobs = layout, queue.jobs
         self._corpora, self._shelf = queue.corpora, queue.shelf
         self._content = ContentStore(layout.data)
@@ -82,7 +89,9 @@ class JobWork:
         layout = self._layout
         catalogs = Catalogs(layout.catalogs, layout.data, work)
         windows = WindowShelf(layout.windows, self._reader.recipe, layout.data, work)
-        indexer = Indexer(self._reader, windows, catalogs, self._corpora, self._content)
+        indexer = Indexer(
+            self._reader, windows, catalogs, self._corpora, self._content, condense=self._condense
+        )
         self._corpora.mark_indexing(job.corpus_id)
         fail_point("index.begun")
         lease.report(0.0, "cutting the text into windows")

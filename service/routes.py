@@ -18,7 +18,7 @@ from engine.prefix import KVPrefix
 from engine.prompts import Lead, Prompter
 from retrieval import crag
 from retrieval.corpus_index import CorpusIndex, Evidence
-from retrieval.crag import CragSettings
+from retrieval.crag import Condense, CragSettings
 from retrieval.infini_retri import ReadingSettings
 from retrieval.lines import Effort, Findings, Line
 from retrieval.packing import Candidate
@@ -130,14 +130,18 @@ class Routes:
 
     def _crag(self, corpus: ResidentCorpus, question: str, budget: Budget) -> PreparedContext:
         settings = replace(self._clustering, evidence=budget.evidence)
-        find = crag.overview if asks_for_overview(question) else crag.retrieve
-        found = find(
-            self._embedder,
-            corpus.index,
-            question,
-            settings,
-            lambda sentence: len(self.prompter.line_ids(corpus.index.text(sentence))),
-        )
+        index, is_overview = corpus.index, asks_for_overview(question)
+
+        def count(text: str) -> int:
+            return len(self.prompter.line_ids(text))
+
+        if is_overview and index.summaries and settings.condense is Condense.SUMMARIES:
+            found = crag.summarised(self._embedder, index, question, settings, count)
+        else:
+            find = crag.overview if is_overview else crag.retrieve
+            found = find(
+                self._embedder, index, question, settings, lambda row: count(index.text(row))
+            )
         return self.with_evidence(corpus, found, question)
 
     def _full_context(

@@ -121,6 +121,7 @@ class WorkerSupervisor:
             "dtype": config.dtype,
             "threads": str(config.threads),
             "instant-tokens": str(config.instant_tokens),
+            "condense": str(config.crag.condense),
             "log-format": config.logs.format,
             "log-level": config.logs.level,
             "name": name,

@@ -19,6 +19,7 @@ import structlog
 
 from engine.config import EngineConfig
 from engine.fail_point import fail_point
+from retrieval.crag import Condense
 from service.config import STATE_VARIABLE, Layout
 from service.cores import CoreShare
 from service.errors import ServiceError, fail
@@ -56,6 +57,7 @@ class WorkerSettings:
     engine: EngineConfig  # names the data folder too
     state: str = ""
     instant_tokens: int = 4096
+    condense: Condense = Condense.EXTRACTS
     name: str = field(default_factory=lambda: f"worker-{uuid.uuid4().hex[:8]}")
     idle_seconds: float = float("inf")  # without a job, before it ends
     only_one: bool = False  # ends after one job, or at once where there is none
@@ -107,7 +109,8 @@ class Worker:
                 return
 
     def _work(self, queue: Queue, job: Job) -> None:
-        doing = JobWork(self._tools, queue, self._settings.instant_tokens)
+        settings = self._settings
+        doing = JobWork(self._tools, queue, settings.instant_tokens, settings.condense)
         _log.info("job started", job=job.id, kind=str(job.kind), attempt=job.attempt)
         fail_point("job.begun")
         is_mine = self._waited_for(self._done(doing, queue, job))
@@ -194,6 +197,7 @@ def main() -> None:
         "--device",
         "--dtype",
         "--name",
+        "--condense",
         "--log-format",
         "--log-level",
     ):
@@ -208,6 +212,7 @@ def main() -> None:
         engine,
         os.environ.get(STATE_VARIABLE, ""),
         given.instant_tokens,
+        Condense(given.condense),
         given.name,
         IDLE_SECONDS,
     )

@@ -17,7 +17,7 @@ MAY_IMPORT = {
 }
 COMMANDS = ROOT / "service" / "cli"  # what a person types may reach any room
 DOORWAYS = {
-    "transformers": {"engine"},
+    "transformers": {"engine", "benchmarks"},
     "sentence_transformers": {"engine"},
     "faiss": {"retrieval", "benchmarks"},
     "grpc": {"service"},

@@ -68,6 +68,13 @@ InstantTokensOption = Annotated[
         help="Corpora up to this many tokens get an instant cartridge by themselves; 0: none.",
     ),
 ]
+CondenseOption = Annotated[
+    str,
+    typer.Option(
+        "--condense",
+        help="What an overview is told: extracts, or summaries that the model makes when it indexes.",
+    ),
+]
 LogFormatOption = Annotated[str, typer.Option("--log-format", help="console or json.")]
 LogLevelOption = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]

@@ -13,6 +13,7 @@ import typer
 from service.cli.output import (
     DEFAULT_DATA,
     DEFAULT_SERVER,
+    CondenseOption,
     DataOption,
     DeviceOption,
     DtypeOption,
@@ -57,6 +58,7 @@ def serve(
         int, typer.Option("--drafted", min=0, max=64, help="Tokens guessed ahead at most; 0: none.")
     ] = 8,
     instant_tokens: InstantTokensOption = 4096,
+    condense: CondenseOption = "extracts",
     explore: Annotated[
         float,
         typer.Option(
@@ -145,6 +147,7 @@ def serve(
     """Run the server until Ctrl-C."""
     try:
         from engine.config import DEFAULT_MODEL
+        from retrieval.crag import Condense, CragSettings
         from service.app import run_server
         from service.config import ServiceConfig
         from service.limits import Limits
@@ -172,6 +175,7 @@ def serve(
                 auth=auth,
                 tls=tls_files(tls_certificate, tls_key, tls_client_ca),
                 instant_tokens=instant_tokens,
+                crag=CragSettings(condense=Condense(condense)),
                 limits=Limits(
                     reader_seconds=reader_seconds,
                     sender_seconds=sender_seconds,

@@ -8,6 +8,7 @@ import typer
 
 from service.cli.output import (
     DEFAULT_DATA,
+    CondenseOption,
     DataOption,
     DeviceOption,
     DtypeOption,
@@ -33,6 +34,7 @@ def worker(
         int, typer.Option("--threads", min=0, help="Threads of the model; 0: as many as are free.")
     ] = 0,
     instant_tokens: InstantTokensOption = 4096,
+    condense: CondenseOption = "extracts",
     lease: Annotated[
         float,
         typer.Option("--lease", help="Seconds until the job of a silent worker is given away."),
@@ -43,6 +45,7 @@ def worker(
     """Work on jobs until Ctrl-C; the job under way goes back to the queue."""
     with errors_told(as_json=False):
         from engine.config import DEFAULT_MODEL, EngineConfig
+        from retrieval.crag import Condense
         from service.telemetry.logs import LogSettings
         from service.worker import WorkerSettings, run_worker
 
@@ -52,6 +55,7 @@ def worker(
                 engine,
                 state,
                 instant_tokens,
+                Condense(condense),
                 only_one=once,
                 lease_seconds=lease,
                 logs=LogSettings(log_format, log_level),

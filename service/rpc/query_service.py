@@ -13,7 +13,7 @@ from longmemory.v1 import query_pb2, query_pb2_grpc
 from service import ids
 from service.answers import AnswerEvent, Question
 from service.errors import ServiceError, fail
-from service.rpc import query_wire
+from service.rpc import answer_wire, query_wire
 from service.rpc.access import CallersBackend
 from service.rpc.wire import duration
 
@@ -28,7 +28,7 @@ class QueryService(CallersBackend, query_pb2_grpc.QueryServiceServicer):
         asked = await self._question(request, context)
 
         async def run() -> bytes:
-            answer = query_wire.AnswerOnWire(asked.corpus_id)
+            answer = answer_wire.AnswerOnWire(asked.corpus_id)
             async with self._events(asked) as events:
                 async for event in events:
                     answer.add(event)
@@ -44,7 +44,7 @@ class QueryService(CallersBackend, query_pb2_grpc.QueryServiceServicer):
         """The events of an answer as they come."""
         _require_query(request)
         asked = await self._question(request.query, context, "query.")
-        answer = query_wire.AnswerOnWire(asked.corpus_id)
+        answer = answer_wire.AnswerOnWire(asked.corpus_id)
         async with self._events(asked) as events:
             async for event in events:
                 # Routes without retrieval have no evidence to tell of.
@@ -57,7 +57,7 @@ class QueryService(CallersBackend, query_pb2_grpc.QueryServiceServicer):
         """The route that would be taken."""
         _require_query(request)
         asked = await self._question(request.query, context, "query.")
-        return query_wire.decision(await self._backend.answerer.decide(asked), asked.corpus_id)
+        return answer_wire.decision(await self._backend.answerer.decide(asked), asked.corpus_id)
 
     async def Retrieve(
         self, request: query_pb2.RetrieveRequest, context: Any
@@ -69,9 +69,9 @@ class QueryService(CallersBackend, query_pb2_grpc.QueryServiceServicer):
         began = time.monotonic()
         decision, found = await self._backend.answerer.retrieve(asked)
         return query_pb2.RetrieveResponse(
-            route=query_wire.decision(decision, asked.corpus_id),
-            evidence=query_wire.evidence(found.evidence),
-            candidates=query_wire.evidence(found.ranking[:most]),
+            route=answer_wire.decision(decision, asked.corpus_id),
+            evidence=answer_wire.evidence(found.evidence),
+            candidates=answer_wire.evidence(found.ranking[:most]),
             search_time=duration(time.monotonic() - began),
         )
 
@@ -87,7 +87,7 @@ class QueryService(CallersBackend, query_pb2_grpc.QueryServiceServicer):
                 field="question",
             )
         asked = query_wire.text_question(first.question, self._backend.limits, _deadline(context))
-        answer = query_wire.AnswerOnWire("")
+        answer = answer_wire.AnswerOnWire("")
         events = self._backend.text_answerer.answer(asked, _pieces(requests))
         async with _closing(events) as events:
             async for event in events:

@@ -1,4 +1,4 @@
-"""Records, jobs and errors to protobuf; with `query_wire` the only place that converts.
+"""Records, jobs and errors to protobuf; only `query_wire` and `answer_wire` convert too.
 
 Knows no database and no transport.
 """

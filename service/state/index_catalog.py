@@ -53,6 +53,16 @@ class CatalogDigest:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogSummary:
+    """What the model said of a cluster, told for its most central sentence."""
+
+    sentence: int
+    speaks_for: int
+    text: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogDense:
     """How vectors are searched: by an inverted file of so many lists and rows, or exactly where there
     are no lists. `recall` is the share of the ten nearest that was found when it was built.
@@ -77,6 +87,7 @@ class Catalog:
     digests: tuple[CatalogDigest, ...] = ()
     words_sha256: str = ""  # of the file of its words
     dense: CatalogDense | None = None  # None: made before this was told
+    summaries: tuple[CatalogSummary, ...] = ()  # none unless they were asked for
 
     @property
     def windows(self) -> tuple[str, ...]:
@@ -230,4 +241,5 @@ def _catalog(fields: dict[str, Any]) -> Catalog:
     )
     told = fields.pop("dense", None)
     dense = CatalogDense(**told) if told else None
-    return Catalog(documents=documents, digests=digests, dense=dense, **fields)
+    summaries = tuple(CatalogSummary(**one) for one in fields.pop("summaries", ()))
+    return Catalog(documents=documents, digests=digests, dense=dense, summaries=summaries, **fields)

@@ -10,7 +10,8 @@ import torch
 
 from engine.config import EngineConfig, resolve_precision
 from engine.errors import ModelMissingError, ModelUnsupportedError
-from engine.model import LanguageModel, check_supported
+from engine.geometry import check_supported
+from engine.model import LanguageModel
 from engine.prompts import Lead, Prompter
 from engine.scoring import Turn, answer_logits
 

@@ -132,7 +132,8 @@ def build(
     answerer = MemoryAnswerer(
         config, corpora, shelf, library, routes, thread, room, admission, router
     )
-    indexer = Indexer(reader, windows, catalogs, corpora, content)
+    condense = config.crag.condense
+    indexer = Indexer(reader, windows, catalogs, corpora, content, condense=condense)
     texts = TextAnswerer(routes, thread, room, admission)
     return Room(
         layout, content, corpora, shelf, library, thread, indexer, catalogs, answerer, texts

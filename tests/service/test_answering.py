@@ -16,7 +16,7 @@ from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prompts import Prompter
 from engine.sampling import SamplingParams
-from retrieval.crag import CragSettings
+from retrieval.crag import Condense, CragSettings
 from retrieval.infini_retri import ReadingSettings
 from service.answers import (
     WISHES,
@@ -497,3 +497,35 @@ async def test_a_question_is_answered_while_a_text_is_being_read(room: Room, han
     assert isinstance(await anext(reading), ReadSoFar)
     await reading.aclose()
     assert room.answerer._admission.under_way == 0
+
+
+async def test_an_overview_is_told_the_summaries_that_were_made_when_the_corpus_was_indexed(
+    make_room: Callable[..., Room], handbook: str
+) -> None:
+    room = fill(make_room(crag=CragSettings(condense=Condense.SUMMARIES)), handbook)
+    resident = room.resident()
+    told = [summary.text for summary in resident.catalog.summaries]
+    assert told
+    overview = question(Route.CRAG, "Give an overview of the text.")
+    decision, evidence, *_ = await room.events(overview)
+    central = [resident.index.span(one.sentence) for one in resident.catalog.summaries]
+    assert isinstance(decision, Decision)
+    assert evidence
+    assert {(e.start, e.end) for e in evidence} <= {(span.start, span.end) for span in central}
+
+
+def test_an_edit_that_leaves_a_cluster_as_it_was_leaves_its_summary(
+    make_room: Callable[..., Room], handbook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = fill(make_room(crag=CragSettings(condense=Condense.SUMMARIES)), handbook)
+    before = room.resident().catalog.summaries
+    asked: list[int] = []
+
+    def generate(_: LanguageModel, requests: list[Any]) -> list[str]:
+        asked.append(len(requests))
+        return ["New."] * len(requests)
+
+    monkeypatch.setattr("retrieval.summaries.generate_text", generate)
+    room.index()
+    assert asked == [0]
+    assert room.resident().catalog.summaries == before
