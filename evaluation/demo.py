@@ -70,7 +70,7 @@ def ask_all(client: Client, corpus: KnownCorpus, routes: tuple[Route, ...]) -> l
         task = bar.add_task(f"ask {corpus.id}", total=len(corpus.questions) * len(routes), line="")
         for question in corpus.questions:
             for route in routes:
-                answer = client.ask(corpus.id, question.question, route, max_output_tokens=24)
+                answer = client.ask(corpus.id, question.question, route, max_output_tokens=64)
                 rows.append(Row(corpus.id, question, route, answer))
                 bar.advance(task)
     return rows

@@ -194,7 +194,7 @@ def test_the_whole_log_of_server_and_worker_holds_no_text(
     log = output + (watched.server.data / "logs" / "worker.log").read_text()
     calls = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     assert {"infini_retri"} <= {line.get("route") for line in calls}
-    assert "job ended" in log
+    assert "job left" in log
     assert "keeps the lamp" not in log
     for text in sources.values():
         for sentence in re.split(r"(?<=[.!?])\s+|\n+", text):
