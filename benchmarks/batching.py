@@ -7,13 +7,15 @@ equality with what each request gets alone, at several numbers of requests at on
 import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
 
+from benchmarks.decoding import Answers, Timed, decode, timed
 from benchmarks.memory import peak_mib, reset_peak
 from benchmarks.paged_peer import PAGE, PagedPeer
 from benchmarks.record import write_result
@@ -30,18 +32,6 @@ from engine.sampling import SamplingParams
 TOGETHER = (1, 4, 16, 64)
 LONG = 8000  # tokens of a prompt that others must not wait for
 PREFIX = 4 * PAGE  # tokens of a prefix; the peer shares whole pages alone
-Answers = dict[str, list[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Timed:
-    answers: Answers
-    seconds: float
-    cpu_seconds: float
-
-    @property
-    def tokens(self) -> int:
-        return sum(map(len, self.answers.values()))
 
 
 def read_requests(model: LanguageModel, most: int, tokens: int) -> list[GenerationRequest]:
@@ -55,22 +45,6 @@ def read_requests(model: LanguageModel, most: int, tokens: int) -> list[Generati
         ids = prompter.question_ids(asked[number // 2 % len(asked)].question)
         requests.append(GenerationRequest(str(number), tuple(ids), prefix, params))
     return requests
-
-
-def ours(model: LanguageModel, requests: Sequence[GenerationRequest], drafted: int) -> Answers:
-    answers: Answers = {request.id: [] for request in requests}
-    batch = GenerationBatch(model, drafted)
-    batch.add(requests)
-    while len(batch):
-        for piece in batch.step():
-            answers[piece.request_id].append(piece.token)
-    return answers
-
-
-def timed(work: Callable[[], Answers]) -> Timed:
-    began, began_cpu = time.perf_counter(), time.process_time()
-    answers = work()
-    return Timed(answers, time.perf_counter() - began, time.process_time() - began_cpu)
 
 
 def row_of(name: str, together: int, own: Timed, alone: Timed) -> dict[str, Any]:
@@ -93,20 +67,20 @@ def measure(
     """Rows of both; each engine is measured against our answers to one request at a time."""
 
     def one_by_one() -> Answers:
-        return {k: v for one in requests for k, v in ours(model, [one], 0).items()}
+        return {k: v for one in requests for k, v in decode(model, [one], 1, 0).items()}
 
     alone = timed(one_by_one)
     yield row_of("longmemory, one by one", 1, alone, alone)
     engines: dict[str, Callable[[Sequence[GenerationRequest]], Answers]] = {
-        "longmemory": lambda some: ours(model, some, 0),
-        "longmemory, drafted": lambda some: ours(model, some, drafted),
+        "longmemory": lambda some: decode(model, some, len(some), 0),
+        "longmemory, drafted": lambda some: decode(model, some, len(some), drafted),
         "transformers, continuous batching": peer.answer,
     }
     for together in TOGETHER:
         some = requests[:together]
         for name, answer in engines.items():
             reset_peak()
-            own = timed(lambda answer=answer, some=some: answer(some))  # type: ignore[misc]
+            own = timed(partial(answer, some))
             yield row_of(name, together, own, alone)
 
 
@@ -165,7 +139,7 @@ def main() -> None:
     model = LanguageModel.load(EngineConfig(given.data, threads=given.threads))
     requests = read_requests(model, max(TOGETHER), given.tokens)
     rows = []
-    with PagedPeer(given.data, requests) as peer:
+    with closing(PagedPeer(given.data, requests)) as peer:
         torch.set_num_threads(given.threads)
         for row in measure(model, peer, requests, given.drafted):
             rows.append(row)

@@ -12,11 +12,10 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.bench_corpora import Bench, GoldSet
+from benchmarks.decoding import quoting
 from benchmarks.recall import Scores, of_passages, row_of
-from engine.answer_row import GenerationRequest
 from engine.generation import generate_text
 from engine.prompts import Prompter
-from engine.sampling import SamplingParams
 from retrieval.attention_index import AttentionScorer
 from retrieval.contrast import standardised
 from retrieval.corpus_index import CorpusIndex
@@ -120,16 +119,13 @@ def _answered(
         began = time.perf_counter()
         found = find(question)
         lines = [line.text for line in found.told()]
-        ids = [*prompter.context_ids(lines), *prompter.question_ids(question, prompter.quote)]
-        request = GenerationRequest(
-            "q", tuple(ids), None, SamplingParams(max_tokens=64, stop=prompter.quote.stop)
-        )
+        request = quoting(prompter, lines, question, 64)
         (answer,) = generate_text(bench.model, [request], 1)
         seconds.append(time.perf_counter() - began)
         told = " ".join(lines).lower()
         held.append(any(one.lower() in told for one in accept))
         right.append(any(one.lower() in answer.lower() for one in accept))
-        tokens.append(len(ids))
+        tokens.append(len(request.prompt))
     return {
         "questions": len(asked),
         "answer_in_evidence": fmean(held),

@@ -5,50 +5,34 @@ Natural Questions, what CRAG finds for each as evidence, greedy answers of the d
 """
 
 import argparse
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
 import torch
 
 from benchmarks.bench_corpora import Bench, read_nq
+from benchmarks.decoding import Answers, Timed, decode, quoting, timed
 from benchmarks.memory import peak_mib, reset_peak
 from benchmarks.record import write_result
 from engine.answer_row import GenerationRequest
 from engine.drafting import MOST_DRAFTED
-from engine.generation import GenerationBatch
+from engine.model import LanguageModel
 from engine.prompts import Prompter
-from engine.sampling import SamplingParams
 from retrieval.crag import CragSettings, retrieve
 
 BATCHES = (1, 2, 4, 8, 16)
 ANSWER = 96  # tokens at the most
 PASSAGES = 400
-PEER = 7  # tokens that transformers' prompt lookup is told to guess: the best of 3, 5, 7, 10 here
-
-
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """Tokens of each answer, and what they took."""
-
-    answers: list[list[int]]
-    seconds: float
-    cpu_seconds: float
-    passes: int
-
-    @property
-    def tokens(self) -> int:
-        return sum(map(len, self.answers))
+PEER = 7  # tokens that transformers' prompt lookup is told to guess
 
 
 def read_requests(bench: Bench, folder: Path, most: int) -> list[GenerationRequest]:
     """Prompts as the service makes them for CRAG's route."""
     gold, prompter = read_nq(folder), Prompter(bench.model)
     index = bench.index_without_keys(gold.passages[:PASSAGES])
-    params = SamplingParams(max_tokens=ANSWER, stop=prompter.quote.stop)
 
     def cost(sentence: int) -> int:
         return len(prompter.line_ids(index.text(sentence)))
@@ -57,53 +41,33 @@ def read_requests(bench: Bench, folder: Path, most: int) -> list[GenerationReque
     for number, question in enumerate(gold.questions[:most]):
         found = retrieve(bench.embedder, index, question, CragSettings(), cost)
         lines = [line.text for line in found.told()]
-        ids = [*prompter.context_ids(lines), *prompter.question_ids(question, prompter.quote)]
-        requests.append(GenerationRequest(str(number), tuple(ids), None, params))
+        requests.append(quoting(prompter, lines, question, ANSWER, str(number)))
     return requests
 
 
-def ours(bench: Bench, requests: Sequence[GenerationRequest], size: int, most: int) -> Timed:
-    """Answers by our engine, `size` at once for as long as there are so many, and `most` guessed."""
-    answers: dict[str, list[int]] = {request.id: [] for request in requests}
-    with counted_passes(bench) as passes:
-        began, began_cpu = time.perf_counter(), time.process_time()
-        batch, waiting = GenerationBatch(bench.model, most), list(requests)
-        while waiting or len(batch):
-            room = size - len(batch)
-            batch.add(waiting[:room])
-            waiting = waiting[room:]
-            for piece in batch.step():
-                answers[piece.request_id].append(piece.token)
-        seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
-    return Timed([answers[one.id] for one in requests], seconds, cpu, passes())
-
-
 @torch.inference_mode()
-def theirs(bench: Bench, requests: Sequence[GenerationRequest], guessed: int | None) -> Timed:
-    """The same by transformers' `generate`, one by one: it guesses for a single row alone."""
-    answers, tokenizer = [], bench.model.tokenizer
-    with counted_passes(bench) as passes:
-        began, began_cpu = time.perf_counter(), time.process_time()
-        for request in requests:
-            prompt = torch.tensor([request.prompt], device=bench.model.device)
-            extra = {"prompt_lookup_num_tokens": guessed} if guessed else {}
-            made = bench.model.network.generate(
-                prompt,
-                attention_mask=torch.ones_like(prompt),
-                max_new_tokens=request.params.max_tokens,
-                do_sample=False,
-                stop_strings=list(request.params.stop),
-                tokenizer=tokenizer,
-                pad_token_id=tokenizer.eos_token_id,
-                **extra,
-            )
-            answers.append(made[0, prompt.shape[1] :].tolist())
-        seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
-    return Timed(answers, seconds, cpu, passes())
+def theirs(model: LanguageModel, requests: Sequence[GenerationRequest], guessed: int) -> Answers:
+    """By transformers' `generate`, one by one: it guesses for a single row alone."""
+    answers: Answers = {}
+    for request in requests:
+        prompt = torch.tensor([request.prompt], device=model.device)
+        extra = {"prompt_lookup_num_tokens": guessed} if guessed else {}
+        made = model.network.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=request.params.max_tokens,
+            do_sample=False,
+            stop_strings=list(request.params.stop),
+            tokenizer=model.tokenizer,
+            pad_token_id=model.tokenizer.eos_token_id,
+            **extra,
+        )
+        answers[request.id] = made[0, prompt.shape[1] :].tolist()
+    return answers
 
 
 @contextmanager
-def counted_passes(bench: Bench) -> Iterator[Callable[[], int]]:
+def counted_passes(model: LanguageModel) -> Iterator[Callable[[], int]]:
     """Counts the passes of the network within."""
     passes = 0
 
@@ -111,46 +75,52 @@ def counted_passes(bench: Bench) -> Iterator[Callable[[], int]]:
         nonlocal passes
         passes += 1
 
-    hook = bench.model.network.register_forward_pre_hook(see)
+    hook = model.network.register_forward_pre_hook(see)
     try:
         yield lambda: passes
     finally:
         hook.remove()
 
 
-def row_of(name: str, size: int, own: Timed, plain: Timed, peak: float) -> dict[str, object]:
-    return {
-        "engine": name,
-        "batch": size,
-        "tokens": own.tokens,
-        "passes": own.passes,
-        "tokens_a_second": own.tokens / own.seconds,
-        "seconds": own.seconds,
-        "cpu_seconds": own.cpu_seconds,
-        "peak_mib": peak,
-        "faster": plain.seconds / own.seconds,
-        # transformers looks for stop strings behind a whole pass and may tell more than was asked for
-        "answers_equal": fmean(
-            a[: len(b)] == b for a, b in zip(own.answers, plain.answers, strict=True)
-        ),
-    }
-
-
-def measure(bench: Bench, requests: list[GenerationRequest]) -> Iterator[dict[str, object]]:
+def measure(model: LanguageModel, requests: list[GenerationRequest]) -> Iterator[dict[str, object]]:
     """Rows: every batch without and with guesses, then the peer; `faster` is against no guesses."""
-    ours(bench, requests[:4], 4, MOST_DRAFTED)  # warm
+    decode(model, requests[:4], 4, MOST_DRAFTED)  # warm
     for size in BATCHES:
-        plain = Timed([], 0.0, 0.0, 0)
-        for most in (0, MOST_DRAFTED):
-            reset_peak()
-            own = ours(bench, requests, size, most)
-            plain = own if not most else plain
-            yield row_of(
-                "longmemory, drafted" if most else "longmemory", size, own, plain, peak_mib()
-            )
-    plain = theirs(bench, requests, None)
-    yield row_of("transformers", 1, plain, plain, peak_mib())
-    yield row_of("transformers, prompt lookup", 1, theirs(bench, requests, PEER), plain, peak_mib())
+        own = partial(decode, model, requests, size)
+        yield from compared(model, ("longmemory", "longmemory, drafted"), size, own, MOST_DRAFTED)
+    peer = partial(theirs, model, requests)
+    yield from compared(model, ("transformers", "transformers, prompt lookup"), 1, peer, PEER)
+
+
+def compared(
+    model: LanguageModel,
+    names: tuple[str, str],
+    size: int,
+    answer: Callable[[int], Answers],
+    most: int,
+) -> Iterator[dict[str, object]]:
+    """The rows of an engine that guesses nothing, and at most so many tokens a pass."""
+    plain: Timed | None = None
+    for name, guessed in zip(names, (0, most), strict=True):
+        reset_peak()
+        with counted_passes(model) as passes:
+            own = timed(partial(answer, guessed))
+        plain = plain or own
+        yield {
+            "engine": name,
+            "batch": size,
+            "tokens": own.tokens,
+            "passes": passes(),
+            "tokens_a_second": own.tokens / own.seconds,
+            "seconds": own.seconds,
+            "cpu_seconds": own.cpu_seconds,
+            "peak_mib": peak_mib(),
+            "faster": plain.seconds / own.seconds,
+            # transformers looks for stop strings behind a whole pass and may tell more than that
+            "answers_equal": fmean(
+                own.answers[key][: len(told)] == told for key, told in plain.answers.items()
+            ),
+        }
 
 
 def headline(rows: Sequence[dict[str, object]]) -> dict[str, float | None]:
@@ -174,7 +144,7 @@ def main() -> None:
     bench = Bench.load(given.data, given.threads)
     requests = read_requests(bench, given.questions, given.answers)
     rows = []
-    for row in measure(bench, requests):
+    for row in measure(bench.model, requests):
         rows.append(row)
         print(row, flush=True)
     print(write_result("drafting", rows, headline(rows)))

@@ -18,13 +18,12 @@ from statistics import mean
 import torch
 
 from benchmarks.bench_corpora import Bench
+from benchmarks.decoding import quoting
 from benchmarks.memory import peak_mib, reset_peak
 from benchmarks.peer_environment import peer_python
 from benchmarks.record import write_result
-from engine.answer_row import GenerationRequest
 from engine.generation import generate_text
 from engine.prompts import Prompter
-from engine.sampling import SamplingParams
 from engine.wheels import default_model_folder
 from evaluation.needle_suite import Length, NeedleGrid
 from evaluation.scenes import Probe
@@ -118,13 +117,7 @@ class Ours:
         found: Findings = read()  # type: ignore[operator]
         reading = time.process_time() - cpu
         texts = [line.text for line in found.told()]
-        quote = self.prompter.quote
-        prompt = (
-            *self.prompter.context_ids(texts),
-            *self.prompter.question_ids(case.probe.question, quote),
-        )
-        sampling = SamplingParams(max_tokens=ANSWER_TOKENS, stop=quote.stop)
-        request = GenerationRequest("one", prompt, None, sampling)
+        request = quoting(self.prompter, texts, case.probe.question, ANSWER_TOKENS)
         (answer,) = generate_text(self.bench.model, [request])
         return {
             "case": case.id,

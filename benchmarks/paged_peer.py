@@ -6,7 +6,6 @@ and requests are made to find them there by their id. Only what is private to tr
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -31,8 +30,6 @@ class PagedPeer:
         self._prefixes = {id(one.prefix): one.prefix for one in requests if one.prefix}
         self._pinned: dict[int, dict[int, list[int]]] = {}
         self._prefix_of: dict[str, KVPrefix] = {}
-
-    def __enter__(self) -> "PagedPeer":
         settings = ContinuousBatchingConfig(
             page_size=PAGE, num_blocks=2048, max_batch_tokens=512, auto_switch_to_flash=False
         )
@@ -44,14 +41,9 @@ class PagedPeer:
         for prefix in self._prefixes.values():
             self._pin(prefix)
         self._hook()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Ends the manager's thread."""
         self._manager.stop(block=True)
 
     def answer(self, requests: Sequence[GenerationRequest]) -> dict[str, list[int]]:

@@ -14,12 +14,11 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.bench_corpora import Bench
+from benchmarks.decoding import quoting
 from benchmarks.memory import peak_mib, reset_peak, resident_mib
 from benchmarks.record import write_result
-from engine.answer_row import GenerationRequest
 from engine.generation import generate_text
 from engine.prompts import Prompter
-from engine.sampling import SamplingParams
 from evaluation.needle_suite import NeedleGrid
 from evaluation.rows import Row, RowFile, is_answered
 from evaluation.runs import measured_length
@@ -86,13 +85,9 @@ class Streaming:
         self, scene: Scene, probe: Probe, found: Findings, places: Sequence[str], cost: Cost
     ) -> Row:
         shown = [(places[line.sentence], line.text) for line in found.told()]
-        quote = self.prompter.quote
-        prompt = (
-            *self.prompter.context_ids([text for _, text in shown]),
-            *self.prompter.question_ids(probe.question, quote),
+        request = quoting(
+            self.prompter, (text for _, text in shown), probe.question, probe.max_output_tokens
         )
-        sampling = SamplingParams(max_tokens=probe.max_output_tokens, stop=quote.stop)
-        request = GenerationRequest("one", prompt, None, sampling)
         (answer,) = generate_text(self.bench.model, [request])
         best = [found.lines[one.sentence] for one in found.ranking]
         ranks = [
@@ -113,7 +108,7 @@ class Streaming:
             score=probe.score(answer),
             recall=sum(held) / len(held),
             rank=ranks[0] if ranks else None,
-            prompt_tokens=len(prompt),
+            prompt_tokens=len(request.prompt),
         )
 
 

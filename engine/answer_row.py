@@ -60,9 +60,9 @@ class AnswerRow:
         not the drafted one: `logits` are [1 + longest draft, vocabulary], `largest` their largest.
         """
         params = self.request.params
+        greedy = params.temperature == 0.0
         self.chosen = []
         for place in range(1 + len(draft)):
-            greedy = params.temperature == 0.0
             token = largest[place] if greedy else choose_token(logits[place], params, self._chance)
             self.chosen.append(token)
             self.lookup.push(token)

@@ -8,10 +8,12 @@ this machine cost and from how often guesses were right.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from engine.fading_line import FadingLine
 
 MOST_DRAFTED = 8  # tokens of one request in one pass
 _RUNS = (4, 3, 2)  # tokens that must have occurred before; the longest known run counts
+_OVERHEAD, _MOST_OVERHEAD = 16.0, 256.0  # of a pass in tokens: what is assumed, and the most
 _KEPT = 0.9  # what was measured before still weighs after one more measurement
 
 
@@ -20,9 +22,8 @@ class PromptLookup:
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self._tokens: list[int] = []
-        self._behind: dict[
-            tuple[int, ...], int
-        ] = {}  # a run's first occurrence: the place behind it
+        # The place behind a run's first occurrence.
+        self._behind: dict[tuple[int, ...], int] = {}
         self._right, self._tried = 3.0, 4.0
         for token in tokens:
             self.push(token)
@@ -58,39 +59,26 @@ class PromptLookup:
         return [tuple(self._tokens[-run:]) for run in _RUNS if run <= len(self._tokens)]
 
 
-@dataclass(slots=True)
 class PassCost:
-    """What a pass costs beside its tokens, as a number of tokens that would take as long: the meeting
-    of a line, fitted to the passes measured of late, with the axis of tokens.
-    """
+    """What a pass costs beside its tokens, as a number of tokens that would take as long."""
 
-    overhead: float = 16.0
-    _weight: float = 0.0
-    _tokens: float = 0.0
-    _seconds: float = 0.0
-    _squares: float = 0.0
-    _products: float = 0.0
+    def __init__(self) -> None:
+        self._line: FadingLine | None = None
+
+    @property
+    def overhead(self) -> float:
+        """Where the line through the passes measured of late meets the axis of tokens; 0..256."""
+        if self._line is None:
+            return _OVERHEAD
+        start, each = self._line.line()
+        return min(_MOST_OVERHEAD, start / each) if each else _MOST_OVERHEAD
 
     def learn(self, tokens: int, seconds: float) -> None:
-        """Takes a measured pass in."""
-        if not self._weight:  # what is assumed weighs as much as two passes that took no longer
-            each = seconds / (tokens + self.overhead)
-            for assumed in (1, 17):
-                self._take(assumed, each * (assumed + self.overhead))
-        self._take(tokens, seconds)
-        spread = self._weight * self._squares - self._tokens**2
-        slope = self._weight * self._products - self._tokens * self._seconds
-        if spread < self._weight**2 or slope <= 0:
-            return  # passes of one size tell nothing, and a falling line is noise
-        start = (self._seconds - slope / spread * self._tokens) / self._weight
-        self.overhead = min(256.0, max(0.0, start * spread / slope))
-
-    def _take(self, tokens: int, seconds: float) -> None:
-        self._weight = _KEPT * self._weight + 1
-        self._tokens = _KEPT * self._tokens + tokens
-        self._seconds = _KEPT * self._seconds + seconds
-        self._squares = _KEPT * self._squares + tokens**2
-        self._products = _KEPT * self._products + tokens * seconds
+        """Takes a measured pass in; the first one tells the scale of what is assumed."""
+        if self._line is None:
+            each = seconds / (tokens + _OVERHEAD)
+            self._line = FadingLine.prior(_OVERHEAD * each, each, 1 + MOST_DRAFTED)
+        self._line = self._line.after(tokens, seconds, _KEPT)
 
 
 def length_that_pays(guesses: Sequence[tuple[int, float]], overhead: float) -> int:

@@ -140,16 +140,17 @@ class GenerationBatch:
         positions = starts + torch.arange(width, device=self.model.device)
         prefixes = [row.request.prefix for row in self._rows]
         assert self._held is not None
-        mask = self._held.mask_with([1 + len(draft) for draft in drafts], width)
-        logits = forward(self.model, ids, positions, self._held.cache, mask, prefixes, last=width)
+        held = self._held
+        held.widen([1 + len(draft) for draft in drafts], width)
+        logits = forward(self.model, ids, positions, held.cache, held.mask, prefixes, last=width)
         right = _choose(self._rows, drafts, logits)
         self._cost.learn(ids.numel(), time.perf_counter() - started)
         self.guessed += sum(map(len, drafts))
         self.right += sum(right) - len(right)
         for row, count in zip(self._rows, right, strict=True):
             row.position += count
-        self._held.settle(right, width)
-        self._held.pack(max(len(row.lookup) for row in self._rows))
+        held.settle(right, width)
+        held.pack(max(len(row.lookup) for row in self._rows))
 
     def _drafts(self) -> list[list[int]]:
         """What is guessed behind each row's last token: as much as pays, often nothing."""

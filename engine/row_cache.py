@@ -22,17 +22,18 @@ class RowCache:
     cache: Cache
     mask: torch.Tensor
 
-    def mask_with(self, counts: Sequence[int], width: int) -> torch.Tensor:
-        """The mask with `width` more columns, of which each row owns its first so many."""
-        device = self.mask.device
-        owned = torch.arange(width, device=device) < torch.tensor(counts, device=device)[:, None]
-        return torch.cat([self.mask, owned.to(self.mask.dtype)], dim=1)
+    def widen(self, counts: Sequence[int], width: int) -> None:
+        """Makes `width` more columns known before they are read; each row owns its first so many."""
+        self.mask = torch.cat([self.mask, self._owned(counts, width)], dim=1)
 
     def settle(self, counts: Sequence[int], width: int) -> None:
         """Of the last `width` columns read, each row keeps its first so many; what no row keeps goes."""
+        if width == 1:
+            return  # nothing was guessed
         kept = max(counts)
         self.cache.crop(kept - width)
-        self.mask = self.mask_with(counts, kept)
+        self.mask = self.mask[:, :-width]
+        self.widen(counts, kept)
 
     def pack(self, longest: int) -> None:
         """Drops idle columns once there are many, given the number of tokens of the longest row."""
@@ -44,9 +45,8 @@ class RowCache:
         chosen = list(rows)
         mask = self.mask[chosen]
         width = int(mask.sum(dim=1).max())
-        order = mask.argsort(dim=1, stable=True)[
-            :, mask.shape[1] - width :
-        ]  # own columns come last
+        # A row's own columns come last.
+        order = mask.argsort(dim=1, stable=True)[:, mask.shape[1] - width :]
         keys, values = cache_tensors(self.cache)
         at = order[None, :, None, :, None].expand(len(keys), -1, keys.shape[2], -1, keys.shape[4])
         self.mask = mask.gather(1, order)
@@ -62,6 +62,11 @@ class RowCache:
             )
         )
         self.cache = growing_cache(keys, values)
+
+    def _owned(self, counts: Sequence[int], width: int) -> torch.Tensor:
+        device = self.mask.device
+        owned = torch.arange(width, device=device) < torch.tensor(counts, device=device)[:, None]
+        return owned.to(self.mask.dtype)
 
     def _padded(self, most: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         keys, values = cache_tensors(self.cache)

@@ -11,6 +11,7 @@ lookups (benchmarks/crag).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,17 +110,11 @@ def overview(
     one says are told apart.
     """
     digest = index.digest(settings.evidence, cost)
-    rows = list(digest.sentences)
-    cosines = index.vectors[rows] @ index.vector_of(question, embedder)
-    evidence = [
-        Candidate(row, float(cosine), cost(row) + size_tokens(count))
-        for row, cosine, count in zip(rows, cosines, digest.speaks_for, strict=True)
+    told = [
+        _Told(index.line(row), count, cost(row) + size_tokens(count))
+        for row, count in zip(digest.sentences, digest.speaks_for, strict=True)
     ]
-    ranking = sorted(evidence, key=lambda one: -one.score)
-    lines = {row: index.line(row) for row in rows}
-    for row, count in zip(rows, digest.speaks_for, strict=True):
-        lines[row] = replace(lines[row], text=size_label(count) + lines[row].text)
-    return Findings(in_document_order(evidence), ranking, lines)
+    return _of_the_whole(index, index.vector_of(question, embedder), told)
 
 
 def summarised(
@@ -133,16 +128,37 @@ def summarised(
     first, each told in place of its cluster's most central sentence, whose span it has. `count` gives a
     line's tokens.
     """
-    evidence: list[Candidate] = []
-    lines: dict[int, Line] = {}
-    asked = index.vector_of(question, embedder)
+    told: list[_Told] = []
     left = settings.evidence
     for summary in index.summaries:
-        row, label = summary.sentence, size_label(summary.speaks_for)
         tokens = count(summary.text) + size_tokens(summary.speaks_for)
         if tokens <= left:
             left -= tokens
-            evidence.append(Candidate(row, float(index.vectors[row] @ asked), tokens))
-            lines[row] = replace(index.line(row), text=label + summary.text)
+            line = replace(index.line(summary.sentence), text=summary.text)
+            told.append(_Told(line, summary.speaks_for, tokens))
+    return _of_the_whole(index, index.vector_of(question, embedder), told)
+
+
+class _Told(NamedTuple):
+    """A line of an overview, for how many sentences it speaks, and its tokens with its label."""
+
+    line: Line
+    speaks_for: int
+    tokens: int
+
+
+def _of_the_whole(
+    index: CorpusIndex, asked: NDArray[np.float32], told: Sequence[_Told]
+) -> Findings:
+    rows = [one.line.sentence for one in told]
+    cosines = index.vectors[rows] @ asked
+    evidence = [
+        Candidate(row, float(cosine), one.tokens)
+        for row, cosine, one in zip(rows, cosines, told, strict=True)
+    ]
     ranking = sorted(evidence, key=lambda one: -one.score)
+    lines = {
+        one.line.sentence: replace(one.line, text=size_label(one.speaks_for) + one.line.text)
+        for one in told
+    }
     return Findings(in_document_order(evidence), ranking, lines)

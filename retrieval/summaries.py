@@ -14,9 +14,10 @@ from engine.answer_row import GenerationRequest
 from engine.generation import generate_text
 from engine.prompts import Lead, Prompter
 from engine.sampling import SamplingParams
-from retrieval.clusters import cluster, condense
+from retrieval.clusters import cluster
 from retrieval.corpus_index import CorpusIndex
 from retrieval.digest import Summary
+from retrieval.extract import extract
 
 _ASKED = "What does the text say, in one or two sentences?"
 _LEAD = Lead("In short, the text says that")
@@ -76,7 +77,7 @@ def _unwritten(
     texts = [index.text(int(row)) for row in rows]
     costs = np.array([len(prompter.line_ids(text)) for text in texts], dtype=np.int32)
     vectors = index.vectors[rows]
-    read = sorted(condense(vectors, np.ones(len(rows), np.float32), costs, settings.read))
+    read = sorted(extract(vectors, texts, costs, settings.read))
     central = int(rows[int(np.argmax(vectors @ vectors.mean(axis=0)))])
     lines = [texts[row] for row in read]
     lead = _LEAD if prompter.is_led else Lead()

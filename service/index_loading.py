@@ -1,7 +1,7 @@
 """A catalog to the index that it names, and the files that stand beside it."""
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -12,12 +12,12 @@ from engine.plain_folder import staged
 from engine.prompts import Prompter
 from retrieval.corpus_index import CorpusIndex, Document, Placement
 from retrieval.dense_index import DenseIndex, DenseIndexError, DenseSettings
-from retrieval.digest import BUDGET, Digest, Summary
+from retrieval.digest import BUDGET
 from retrieval.lexical import LexicalIndex, LexicalIndexError
 from retrieval.summaries import SummarySettings, summarise
 from retrieval.window_index import WindowShelf
 from service.state.content import ContentStore
-from service.state.index_catalog import Catalog, CatalogDense, CatalogDigest, CatalogSummary
+from service.state.index_catalog import Catalog, CatalogDense
 
 _log = structlog.stdlib.get_logger("longmemory.index")
 
@@ -41,11 +41,11 @@ def load_index(
         for number, document in enumerate(catalog.documents)
         for window in document.windows
     ]
-    digests = (Digest(one.budget, one.sentences, one.speaks_for) for one in catalog.digests)
     root = content.root
-    summaries = (Summary(s.sentence, s.speaks_for, s.text, s.key) for s in catalog.summaries)
     read_words, searched = _words(catalog, words, root), _dense(catalog, vectors, root)
-    return CorpusIndex(documents, placements, digests, read_words, searched, summaries)
+    return CorpusIndex(
+        documents, placements, catalog.digests, read_words, searched, catalog.summaries
+    )
 
 
 def with_words(
@@ -115,7 +115,7 @@ def _dense(catalog: Catalog, path: Path | None, root: Path) -> DenseIndex | None
 def with_digest(catalog: Catalog, index: CorpusIndex, count: Callable[[str], int]) -> Catalog:
     """The catalog with the digest that overviews begin from; `count` gives a line's tokens."""
     made = index.digest(BUDGET, lambda sentence: count(index.text(sentence)))
-    return replace(catalog, digests=(CatalogDigest(made.budget, made.sentences, made.speaks_for),))
+    return replace(catalog, digests=(made,))
 
 
 def with_summaries(
@@ -123,5 +123,4 @@ def with_summaries(
 ) -> Catalog:
     """The catalog with what the model says of each cluster; texts of an index before are taken over."""
     known = {one.key: one.text for one in before.summaries} if before else {}
-    made = summarise(index, prompter, SummarySettings(), known)
-    return replace(catalog, summaries=tuple(CatalogSummary(**asdict(one)) for one in made))
+    return replace(catalog, summaries=summarise(index, prompter, SummarySettings(), known))

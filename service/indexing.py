@@ -92,9 +92,9 @@ class Indexer:
     def _before(self, corpus_id: str) -> Catalog | None:
         """The index that serves until this one is recorded."""
         digest = self._corpora.get(corpus_id).indexed_digest
-        return (
-            digest and self._catalogs.get(corpus_id, self._reader.recipe.digest, digest)
-        ) or None
+        if digest is None:
+            return None
+        return self._catalogs.get(corpus_id, self._reader.recipe.digest, digest)
 
     def _cut(self, document: Document) -> tuple[str, list[Window]]:
         text = self._content.read_text(document.sha256)

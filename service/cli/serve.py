@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.drafting import MOST_DRAFTED
 from service.cli.output import (
     DEFAULT_DATA,
     DEFAULT_SERVER,
@@ -56,7 +57,7 @@ def serve(
     ] = 16,
     drafted: Annotated[
         int, typer.Option("--drafted", min=0, max=64, help="Tokens guessed ahead at most; 0: none.")
-    ] = 8,
+    ] = MOST_DRAFTED,
     instant_tokens: InstantTokensOption = 4096,
     condense: CondenseOption = "extracts",
     explore: Annotated[

@@ -1,14 +1,15 @@
 """What a route takes: a sum of stages whose time grows in a line with an amount, learned as it is seen.
 
-Ordinary least squares on sums that fade, so that a machine that got slower is noticed. What the line
-itself says stays among them with the weight of one observation: amounts that are all alike leave the
-slope as it is. The spread is that of the logarithm of what a stage took against what was predicted.
+What a line says itself keeps the weight of one observation. The spread is that of the logarithm of what
+a stage took against what was predicted.
 """
 
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+
+from engine.fading_line import FadingLine
 
 FADING = 0.98  # weight of what was known before, at every new observation
 Z95 = 1.645  # of a normal distribution
@@ -27,59 +28,10 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """Sums over observations of (amount, seconds), and the variance of log(actual/predicted)."""
+class Stage(FadingLine):
+    """A stage's line, and the variance of log(actual/predicted)."""
 
-    count: float = 0.0
-    amount: float = 0.0
-    seconds: float = 0.0
-    squares: float = 0.0  # of amounts
-    products: float = 0.0  # of amounts and seconds
     variance: float = 0.1
-
-    @classmethod
-    def prior(cls, start: float, each: float, amount: float) -> "Stage":
-        """A line that one observation's worth of evidence speaks for, around an amount."""
-        return cls()._on_line(start, each, amount, 1.0)
-
-    def _on_line(self, start: float, each: float, amount: float, weight: float) -> "Stage":
-        made = self
-        for x in (0.5 * amount, 1.5 * amount):
-            made = made._seen(x, start + each * x, weight / 2)
-        return made
-
-    def _seen(self, amount: float, seconds: float, weight: float = 1.0) -> "Stage":
-        return replace(
-            self,
-            count=self.count + weight,
-            amount=self.amount + weight * amount,
-            seconds=self.seconds + weight * seconds,
-            squares=self.squares + weight * amount * amount,
-            products=self.products + weight * amount * seconds,
-        )
-
-    def _faded(self) -> "Stage":
-        return replace(
-            self,
-            count=self.count * FADING,
-            amount=self.amount * FADING,
-            seconds=self.seconds * FADING,
-            squares=self.squares * FADING,
-            products=self.products * FADING,
-        )
-
-    def line(self) -> tuple[float, float]:
-        """Seconds at amount 0 and per unit, neither below 0."""
-        if not self.count:
-            return 0.0, 0.0
-        spread = self.count * self.squares - self.amount**2
-        slope = 0.0
-        if spread > 1e-9 * max(1.0, self.squares):
-            slope = max(0.0, (self.count * self.products - self.amount * self.seconds) / spread)
-        start = (self.seconds - slope * self.amount) / self.count
-        if start < 0.0:
-            return 0.0, self.products / self.squares
-        return start, slope
 
     def estimate(self, amount: float) -> Estimate:
         start, slope = self.line()
@@ -92,11 +44,8 @@ class Stage:
         predicted = max(1e-4, start + slope * amount)
         off = math.log(max(1e-4, seconds) / predicted)
         keep = 1.0 - 1.0 / min(1.0 + self.count, 1.0 / (1.0 - FADING))
-        known = self._faded()
-        if self.count:
-            known = known._on_line(start, slope, self.amount / self.count, 1.0 - FADING)
         variance = keep * self.variance + (1.0 - keep) * off * off
-        return replace(known._seen(amount, seconds), variance=variance)
+        return replace(self.after(amount, seconds, FADING), variance=variance)
 
 
 # A laptop's order of magnitude, which the first answers replace: amounts are tokens, but for `load`

@@ -12,12 +12,7 @@ from longmemory.v1 import query_pb2
 
 from engine.sampling import SamplingParams
 from service import ids
-from service.answers import (
-    WISHES,
-    Question,
-    Reading,
-    Route,
-)
+from service.answers import WISHES, Question, Reading, Route
 from service.errors import ServiceError, fail
 from service.limits import Limits
 from service.rpc.answer_wire import ROUTES

@@ -17,6 +17,7 @@ import structlog
 from engine.fail_point import fail_point
 from engine.plain_file import opened_folder, read_plain
 from engine.plain_folder import staged
+from retrieval.digest import Digest, Summary
 
 _log = structlog.stdlib.get_logger("longmemory.index")
 
@@ -44,25 +45,6 @@ class CatalogDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogDigest:
-    """Sentences, by number, that speak for the whole within a budget, and for how many each."""
-
-    budget: int
-    sentences: tuple[int, ...]
-    speaks_for: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogSummary:
-    """What the model said of a cluster, told for its most central sentence."""
-
-    sentence: int
-    speaks_for: int
-    text: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
 class CatalogDense:
     """How vectors are searched: by an inverted file of so many lists and rows, or exactly where there
     are no lists. `recall` is the share of the ten nearest that was found when it was built.
@@ -84,10 +66,10 @@ class Catalog:
     token_count: int
     sentence_count: int
     documents: tuple[CatalogDocument, ...]
-    digests: tuple[CatalogDigest, ...] = ()
+    digests: tuple[Digest, ...] = ()
     words_sha256: str = ""  # of the file of its words
     dense: CatalogDense | None = None  # None: made before this was told
-    summaries: tuple[CatalogSummary, ...] = ()  # none unless they were asked for
+    summaries: tuple[Summary, ...] = ()  # none unless they were asked for
 
     @property
     def windows(self) -> tuple[str, ...]:
@@ -236,10 +218,10 @@ def _catalog(fields: dict[str, Any]) -> Catalog:
         for document in fields.pop("documents")
     )
     digests = tuple(
-        CatalogDigest(one["budget"], tuple(one["sentences"]), tuple(one["speaks_for"]))
+        Digest(one["budget"], tuple(one["sentences"]), tuple(one["speaks_for"]))
         for one in fields.pop("digests", ())
     )
     told = fields.pop("dense", None)
     dense = CatalogDense(**told) if told else None
-    summaries = tuple(CatalogSummary(**one) for one in fields.pop("summaries", ()))
+    summaries = tuple(Summary(**one) for one in fields.pop("summaries", ()))
     return Catalog(documents=documents, digests=digests, dense=dense, summaries=summaries, **fields)

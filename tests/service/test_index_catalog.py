@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from retrieval.digest import Digest
 from service.state.index_catalog import (
     Catalog,
     CatalogDense,
-    CatalogDigest,
     CatalogDocument,
     Catalogs,
     CatalogWindow,
@@ -48,7 +48,7 @@ def shelf(tmp_path: Path) -> Shelf:
 
 
 def test_a_catalog_is_read_as_it_was_stored(shelf: Shelf) -> None:
-    digests = (CatalogDigest(256, (1, 2), (3, 4)),)
+    digests = (Digest(256, (1, 2), (3, 4)),)
     dense = CatalogDense(1264, 16, 0.9985, 100_000, "ab" * 32)
     window = CatalogWindow(0, 9, "f" * 64)
     documents = (CatalogDocument("ü", "1", (window, window)), CatalogDocument("b", "2", ()))
