@@ -39,6 +39,8 @@ class Limits:
     max_queue: int = 64
     # Sixteen whole windows of the default model: some minutes of one CPU.
     max_queue_tokens: int = 131_072
+    # A quarter stays for the others' next questions; counts once a second tenant has asked something.
+    max_tenant_percent: int = 75
     # A few minutes of work on one CPU; longer lists come in several calls, each with its deadline.
     max_batch_questions: int = 256
     # A phone that changes networks is back in seconds; who takes nothing for a minute has left.
@@ -63,6 +65,8 @@ class Limits:
             value = getattr(self, entry.name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{entry.name} is {value!r}; give a whole number of at least 1")
+        if self.max_tenant_percent > 100:
+            raise ValueError(f"max_tenant_percent is {self.max_tenant_percent}; give 1 to 100")
         self._at_most("default_page_size", "max_page_size")
         self._at_most("max_document_bytes", "max_corpus_bytes")
         self._at_most("max_chunk_bytes", "max_document_bytes")

@@ -7,7 +7,6 @@ answers that are being decoded share one batch.
 import asyncio
 import queue
 import threading
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,6 +19,9 @@ from engine.generation import GenerationBatch
 from engine.model import LanguageModel
 from service.errors import ServiceError, fail
 from service.outbox import Outbox, Portion
+from service.turns import Turns
+from service.waiting_answers import Start, WaitingAnswers
+from service.whose_call import tenant_under_way
 
 T = TypeVar("T")
 _log = structlog.stdlib.get_logger("longmemory.model")
@@ -30,12 +32,7 @@ class _Call:
     run: Callable[[], Any]
     resolve: Callable[[Any, BaseException | None], None]
     is_wanted: Callable[[], bool]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Start:
-    request: GenerationRequest
-    deliver: Callable[[Piece | ServiceError], None]
+    tenant: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +69,11 @@ class ModelThread:
         self.model = model
         self._before_work = before_work or (lambda: None)
         self._most = most  # answers decoded at once
-        self._inbox: queue.SimpleQueue[_Call | _Start | _Cancel | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Call | Start | _Cancel | None] = queue.SimpleQueue()
         self._batch = GenerationBatch(model, most_drafted)
-        self._calls: deque[_Call] = deque()
-        self._waiting: list[_Start] = []
-        self._deliver: dict[str, Callable[[Piece | ServiceError], None]] = {}
+        self._calls = Turns[_Call]()
+        self._waiting = WaitingAnswers()
+        self._decoded: dict[str, Start] = {}
         self._tokens = 0  # decoded so far
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
@@ -120,7 +117,7 @@ class ModelThread:
         def resolve(result: Any, error: BaseException | None) -> None:
             loop.call_soon_threadsafe(settle, result, error)
 
-        self._inbox.put(_Call(call, resolve, lambda: not future.cancelled()))
+        self._inbox.put(_Call(call, resolve, lambda: not future.cancelled(), tenant_under_way()))
         return await future
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Portion]:
@@ -138,7 +135,7 @@ class ModelThread:
         def deliver(piece: Piece | ServiceError) -> None:
             loop.call_soon_threadsafe(outbox.put, piece)
 
-        self._inbox.put(_Start(request, deliver))
+        self._inbox.put(Start(request, deliver, tenant_under_way()))
         finished = False
         try:
             while not finished:
@@ -170,7 +167,7 @@ class ModelThread:
         while self._take_messages():
             try:
                 if self._calls:
-                    _make(self._calls.popleft(), self._before_work)
+                    _make(self._calls.next(), self._before_work)
                 self._decode()
             except Exception:
                 _log.exception("the batch broke")
@@ -189,9 +186,9 @@ class ModelThread:
                 case None:
                     return False
                 case _Call():
-                    self._calls.append(message)
-                case _Start():
-                    self._waiting.append(message)
+                    self._calls.add(message.tenant, message)
+                case Start():
+                    self._waiting.add(message)
                 case _Cancel():
                     self._drop(message.request_id)
         return True
@@ -200,40 +197,39 @@ class ModelThread:
         if not len(self._batch) and not self._waiting:
             return
         self._before_work()
-        room = self._most - len(self._batch)
-        joining, self._waiting = self._waiting[:room], self._waiting[room:]
-        self._deliver |= {start.request.id: start.deliver for start in joining}
+        joining = self._waiting.take(self._most - len(self._batch), self._decoded.values())
+        self._decoded |= {start.request.id: start for start in joining}
         self._batch.add([start.request for start in joining])
         for piece in self._batch.step():
             self._tokens += 1
-            self._deliver[piece.request_id](piece)
+            self._decoded[piece.request_id].deliver(piece)
             if piece.finish is not None:
-                del self._deliver[piece.request_id]
+                del self._decoded[piece.request_id]
 
     def _drop(self, request_id: str) -> None:
-        self._waiting = [start for start in self._waiting if start.request.id != request_id]
+        self._waiting.drop(request_id)
         self._batch.cancel(request_id)
-        self._deliver.pop(request_id, None)
+        self._decoded.pop(request_id, None)
 
     def _break(self, error: ServiceError) -> None:
-        for deliver in self._deliver.values():
-            deliver(error)
-        self._deliver.clear()
+        for start in self._decoded.values():
+            start.deliver(error)
+        self._decoded.clear()
         self._batch = GenerationBatch(self.model, self._batch.most_drafted)
 
     def _refuse_rest(self) -> None:
         """Nobody is left waiting for a thread that has ended."""
         stopping = _stopping()
         self._break(stopping)
-        for start in self._waiting:
+        for start in self._waiting.take_all():
             start.deliver(stopping)
-        for call in self._calls:
-            call.resolve(None, stopping)
+        while self._calls:
+            self._calls.next().resolve(None, stopping)
         while not self._inbox.empty():
             match self._inbox.get():
                 case _Call(resolve=resolve):
                     resolve(None, stopping)
-                case _Start(deliver=deliver):
+                case Start(deliver=deliver):
                     deliver(stopping)
 
 

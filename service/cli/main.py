@@ -14,7 +14,8 @@ from service.cli.doctor_command import doctor
 from service.cli.evaluate import app as evaluate_app
 from service.cli.feedback import feedback
 from service.cli.read import read
-from service.cli.serve import serve, setup
+from service.cli.serve import serve
+from service.cli.setup import setup
 from service.cli.token import app as token_app
 from service.cli.top import top
 from service.cli.worker import worker

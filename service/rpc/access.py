@@ -15,6 +15,7 @@ from service.rpc.handlers import Handler, HandlerInterceptor
 from service.rpc.permissions import EXEMPT, check
 from service.telemetry.call import note
 from service.tokens import DEFAULT_TENANT, Caller, TokenFile
+from service.whose_call import works_for
 
 TOKEN_KEY = "authorization"
 """The metadata key of the token, written as `Bearer <token>`."""
@@ -51,6 +52,7 @@ class Access:
     async def lend(self, method: str, metadata: Metadata) -> AsyncIterator[tuple[Caller, Backend]]:
         """Who calls a method and that tenant's backend, for the time of the call; raises as `caller`."""
         caller = self.caller(method, metadata)
+        works_for(caller.tenant)
         async with self.use(caller.tenant) as backend:
             yield caller, backend
 

@@ -1,6 +1,7 @@
 """Who is let in, who is told to come back and when: by tokens, by places and by the pace measured."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -8,6 +9,7 @@ from service.admission import Admission, tokens_asked
 from service.errors import Code, ServiceError
 from service.limits import Limits
 from service.pace import Load, Pace
+from service.whose_call import tenant_under_way, works_for
 
 
 class Clock:
@@ -135,3 +137,70 @@ def test_work_beside_questions_takes_a_place_and_tells_nothing_of_their_pace() -
             clock.now += 2.0
     assert admission.under_way == 0
     assert admission.pace.tokens_per_second == pytest.approx(before.tokens_per_second, rel=1e-3)
+
+
+@contextmanager
+def of(tenant: str) -> Iterator[None]:
+    before = tenant_under_way()
+    works_for(tenant)
+    yield
+    works_for(before)
+
+
+def test_a_lone_tenant_has_the_whole_queue() -> None:
+    admission = make(Clock(), queue=4)
+    with of("a"), ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(admission.admit(1))
+        assert refused(admission, 1).reason == "QUEUE_FULL"
+
+
+def test_once_two_tenants_have_asked_neither_takes_the_last_places_from_the_other() -> None:
+    admission = make(Clock(), queue=8)
+    with of("b"), admission.admit(1):
+        pass
+    with of("a"), ExitStack() as held:
+        for _ in range(6):
+            held.enter_context(admission.admit(1))
+        error = refused(admission, 1)
+        assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "TENANT_QUEUE_FULL")
+        assert "'a'" in error.message
+        assert error.retry_after_seconds
+        with of("b"), admission.admit(1), admission.admit(1):
+            assert refused(admission, 1).reason == "QUEUE_FULL"
+
+
+def test_a_tenants_share_holds_for_tokens_too_and_one_large_question_is_let_in() -> None:
+    admission = make(Clock(), tokens=1000)
+    with of("b"), admission.admit(1):
+        pass
+    with of("a"), admission.admit(900):
+        assert refused(admission, 1).reason == "TENANT_QUEUE_FULL"
+        with of("b"), admission.admit(100):
+            pass
+
+
+def test_a_tenant_with_nothing_under_way_waits_for_one_answer_of_each_other_alone() -> None:
+    clock = Clock()
+    admission = make(clock, places=1, queue=20, tokens=10_000)
+    learn(admission, clock, 100, 1.0)
+    with of("a"), ExitStack() as held:
+        for _ in range(8):
+            held.enter_context(admission.admit(100))
+        assert refused(admission, 1, clock.now + 7).reason == "DEADLINE_TOO_SHORT"
+        with of("b"), admission.admit(100, clock.now + 1.5):
+            pass
+
+
+def test_what_is_refused_before_the_caller_is_known_is_what_nobody_could_get() -> None:
+    clock = Clock()
+    admission = make(clock, queue=8)
+    learn(admission, clock, 100, 1.0)
+    with of("b"), admission.admit(1):
+        pass
+    with of("a"), ExitStack() as held:
+        for _ in range(6):
+            held.enter_context(admission.admit(100))
+        admission.require_open(clock.now + 1.5)
+        with of("b"), admission.admit(1), admission.admit(1), pytest.raises(ServiceError):
+            admission.require_open()

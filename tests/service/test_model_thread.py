@@ -5,6 +5,7 @@ import itertools
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from engine.model import LanguageModel
 from engine.sampling import SamplingParams
 from service.errors import ServiceError
 from service.model_thread import ModelThread
+from service.whose_call import works_for
 
 PROMPTS = ("The lamp of the harbor", "A ferry", "Twelve boats went out before the storm, and")
 
@@ -60,6 +62,39 @@ async def test_more_answers_than_places_wait_for_theirs(model: LanguageModel) ->
     asked = [request(model, prompt) for prompt in PROMPTS]
     together = await asyncio.gather(*(text(thread, one) for one in asked))
     assert together == [alone(model, one) for one in asked]
+    thread.close()
+
+
+async def test_a_tenants_long_queue_keeps_no_other_tenant_waiting(model: LanguageModel) -> None:
+    thread, ended = ModelThread(model, most=1), list[str]()
+
+    async def ask(tenant: str, number: int) -> None:
+        works_for(tenant)
+        asked = request(model, PROMPTS[number % 3])
+        await text(thread, replace(asked, id=f"{tenant}{number}"))
+        ended.append(tenant)
+
+    many = [asyncio.create_task(ask("a", number)) for number in range(6)]
+    await asyncio.sleep(0)
+    await asyncio.gather(*many, asyncio.create_task(ask("b", 0)))
+    assert "b" in ended[:3]
+    thread.close()
+
+
+async def test_tenants_calls_take_turns(model: LanguageModel) -> None:
+    thread, made, gate = ModelThread(model), list[str](), threading.Event()
+
+    async def call(tenant: str) -> None:
+        works_for(tenant)
+        await thread.run(lambda: made.append(tenant))
+
+    held = asyncio.create_task(thread.run(gate.wait))
+    await asyncio.sleep(0.05)
+    calls = [asyncio.create_task(call(tenant)) for tenant in "aaaab"]
+    await asyncio.sleep(0.05)
+    gate.set()
+    await asyncio.gather(held, *calls)
+    assert made == ["a", "b", "a", "a", "a"]
     thread.close()
 
 
@@ -151,7 +186,7 @@ async def test_an_answer_closed_before_it_began_is_never_decoded(model: Language
         await waiting
     await first.aclose()
     assert await rows(thread) == 0
-    assert await thread.run(lambda: thread._waiting) == []
+    assert await thread.run(lambda: len(thread._waiting)) == 0
     thread.close()
 
 

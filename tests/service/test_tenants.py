@@ -1,10 +1,15 @@
 """No tenant can see, ask, watch, change or delete what is another's, by any method and name."""
 
+import asyncio
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import httpx2
 import pytest
 from google.longrunning import operations_pb2
 from longmemory.v1 import cartridge_pb2, corpus_pb2, job_pb2, query_pb2
@@ -120,6 +125,36 @@ def test_one_name_in_two_tenants_is_two_texts_each_asked_by_its_own(town: Town) 
         told = " ".join(one.text for one in found.candidates).lower()
         assert [word in told for word in own] == [True, True]
         assert not [word for word in others if word in told]
+
+
+def test_a_question_takes_a_place_of_its_own_tenant_by_both_doors(town: Town) -> None:
+    service, gate = town.room.service, threading.Event()
+    body = {"model": "memory/books", "messages": [{"role": "user", "content": "Who?"}]}
+    headers = {"authorization": town.beta.bearer}
+
+    async def hold() -> None:
+        await service._thread.run(gate.wait)
+
+    def post() -> httpx2.Response:
+        return httpx2.post(
+            f"{town.room.door}/v1/chat/completions", json=body, headers=headers, timeout=60
+        )
+
+    held = asyncio.run_coroutine_threadsafe(hold(), town.room.loop)
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            asked = pool.submit(town.alpha.queries.Query, town.alpha.ask("books"))
+            posted = pool.submit(post)
+            deadline = time.monotonic() + 30
+            while service.admission.under_way < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            holders = sorted(place.tenant for place in service.admission._taken.values())
+        finally:
+            gate.set()
+        assert asked.result().route
+        assert posted.result().status_code == 200
+    held.result(30)
+    assert holders == ["alpha", "beta"]
 
 
 def test_a_text_that_another_tenant_stored_cannot_be_had_by_its_digest(town: Town) -> None:
