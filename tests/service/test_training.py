@@ -1,5 +1,6 @@
 """A corpus becomes a cartridge of one part or several, and a changed one is learned from the old."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,7 @@ from cartridges.store import load_studied, read_manifest
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.sampling import SamplingParams
-from service.answers import Question, Route
+from service.answers import Delta, Question, Route
 from service.errors import ServiceError
 from service.lease import JobLostError
 from service.parts import changed_sentences, cut_parts
@@ -251,6 +252,40 @@ async def test_cartridges_in_memory_are_bounded_counted_and_dropped(
     assert await residents.evict("books", "c-one") == 0
     with pytest.raises(ServiceError, match="no part 7"):
         await residents.warm(one, 7)
+
+
+async def test_answers_that_wait_and_whose_cartridges_are_evicted_are_what_each_is_alone(
+    room: Room, train: Callable[..., tuple[list[BuildReport], Manifest]]
+) -> None:
+    train("c-one")
+    train("c-two")
+    residents = Residents(room.library, room.thread, 1 << 24)
+    bound = room.library._memory.cartridges
+    bound.most = 1.0  # one at once
+    room.thread._most = 2
+
+    async def text(number: int) -> str:
+        route = (Route.CARTRIDGE, Route.CARTRIDGE, Route.CRAG)[number % 3]
+        asked = Question(
+            "books", f"Who keeps lamp {number}?", route, ("c-one", "c-two", "")[number % 3],
+            sampling=SamplingParams(max_tokens=24, temperature=0.9, seed=number),
+        )  # fmt: skip
+        return "".join(e.text for e in await room.events(asked) if isinstance(e, Delta))
+
+    async def evict() -> None:
+        while True:
+            for name in ("c-one", "c-two"):
+                await residents.evict("books", name)
+            await asyncio.sleep(0.01)
+
+    alone = [await text(number) for number in range(9)]
+    loads = room.library._memory.loads
+    evicting = asyncio.create_task(evict())
+    together = await asyncio.gather(*(text(number) for number in range(9)))
+    evicting.cancel()
+    assert together == alone
+    assert len(set(alone)) > 5
+    assert room.library._memory.loads > loads + 1
 
 
 def test_a_request_is_read_with_its_defaults() -> None:
