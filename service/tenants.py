@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.plain_folder import delete_tree
 from service.config import Layout
+from service.errors import fail
 from service.ids import parse_id
 from service.state.store import Store, scoped
-from service.state.tables import TENANTS
+from service.state.tables import CARTRIDGES, CORPORA, JOBS, TENANTS, delete_all
 from service.tokens import DEFAULT_TENANT
 
 
@@ -24,6 +26,16 @@ class Tenant:
     name: str
     store: Store
     layout: Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """How many corpora and cartridges a tenant has, and the bytes of its documents."""
+
+    tenant: str
+    corpora: int
+    document_bytes: int
+    cartridges: int
 
 
 class Tenants:
@@ -40,6 +52,14 @@ class Tenants:
         known.setdefault(DEFAULT_TENANT, 0.0)
         return [self.of(name) for name in sorted(known, key=lambda name: known[name])]
 
+    def belongings(self, name: str) -> Belongings:
+        """What a tenant has in numbers. Raises MALFORMED_ID."""
+        store = self.of(name).store
+        corpora = [record for _, record in CORPORA.each(store)]
+        num_bytes = sum(int(record["byte_count"]) for record in corpora)
+        cartridges = sum(1 for _ in CARTRIDGES.each(store))
+        return Belongings(name, len(corpora), num_bytes, cartridges)
+
     def of(self, name: str) -> Tenant:
         """What a tenant has. Raises MALFORMED_ID."""
         if name == DEFAULT_TENANT:
@@ -55,6 +75,47 @@ class Tenants:
                 self._note(name, taken=0.0)
         tenant.layout.data.mkdir(parents=True, exist_ok=True)
         return tenant
+
+    def removable(self, name: str) -> Belongings:
+        """What a tenant has that `remove` would remove now.
+
+        Raises:
+            ServiceError: TENANT_NOT_FOUND, INVALID_VALUE for the default tenant, JOB_NOT_FINISHED where
+                one of its jobs waits or runs.
+        """
+        if name == DEFAULT_TENANT:
+            raise fail(
+                "INVALID_VALUE",
+                "tenant: the default tenant has the data folder itself and cannot be removed; delete "
+                "its corpora",
+                field="tenant",
+            )
+        store = self.of(name).store
+        if TENANTS.get(self._store, (name,)) is None:
+            raise fail(
+                "TENANT_NOT_FOUND",
+                f"there is no tenant {name!r}, or it never called; see `longmemory tenant ls`",
+                field="tenant",
+            )
+        if job := JOBS.first(store, "waiting") or JOBS.first(store, "running"):
+            raise fail(
+                "JOB_NOT_FINISHED",
+                f"the tenant's job {job[0][-1]} waits or runs; wait for it, or cancel it "
+                "(`longmemory jobs cancel`) with a token of the tenant",
+                field="tenant",
+            )
+        return self.belongings(name)
+
+    def remove(self, name: str) -> None:
+        """Removes all that a tenant has; what a kill cuts off is done by another call. Its name stays
+        known, for servers that run may hold it. Its tokens must be gone before, so that it begins
+        nothing anew. Raises what `removable` does, and FILE_NOT_PLAIN where a link lies in the way of
+        its files.
+        """
+        with self._store.transaction():
+            self.removable(name)
+            delete_all(self.of(name).store)
+        delete_tree(self.of(name).layout.data, self._data)
 
     def note_taken(self, name: str) -> None:
         """One of the tenant's jobs was taken; the others are before it next time."""

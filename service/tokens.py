@@ -122,6 +122,14 @@ class TokenFile:
                 )
             return tokens.pop(token_id)
 
+    def revoke_all(self, tenant: str) -> tuple[Token, ...]:
+        """Forget every token of a tenant."""
+        with self._changing() as tokens:
+            gone = tuple(token for token in tokens.values() if token.tenant == tenant)
+            for token in gone:
+                del tokens[token.id]
+        return gone
+
     def caller(self, bearer: str) -> Caller:
         """Whom a token stands for.
 

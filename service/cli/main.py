@@ -16,6 +16,7 @@ from service.cli.feedback import feedback
 from service.cli.read import read
 from service.cli.serve import serve
 from service.cli.setup import setup
+from service.cli.tenant import app as tenant_app
 from service.cli.token import app as token_app
 from service.cli.top import top
 from service.cli.worker import worker
@@ -38,6 +39,7 @@ app.command("read")(read)
 app.add_typer(cli_jobs.app, name="jobs")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(token_app, name="token")
+app.add_typer(tenant_app, name="tenant")
 app.command("calibrate")(calibrate)
 app.command("doctor")(doctor)
 app.command("top")(top)

@@ -71,6 +71,10 @@ TENANTS = Table("tenants")
 _COUNTERS = Table("counters")
 
 _BELONGINGS = (DOCUMENTS, UPLOADS, CARTRIDGES, OUTCOMES, VERDICTS)
+_ALL = (
+    *(CORPORA, *_BELONGINGS, JOBS, EVENTS, DELETIONS, REQUESTS),
+    *(TIMINGS, SETTINGS, TENANTS, _COUNTERS),
+)
 
 
 def delete_belongings(store: Store, corpus_id: str) -> None:
@@ -78,6 +82,14 @@ def delete_belongings(store: Store, corpus_id: str) -> None:
     with store.transaction():
         for table in _BELONGINGS:
             for key, _ in table.each(store, (corpus_id,)):
+                table.delete(store, key)
+
+
+def delete_all(store: Store) -> None:
+    """Removes every record there is."""
+    with store.transaction():
+        for table in _ALL:
+            for key, _ in table.each(store):
                 table.delete(store, key)
 
 
