@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from engine.prompts import Prompter
-from evaluation.haystack import package_folder
+from evaluation.haystack_texts import package_folder
 from retrieval.sentences import split_sentences
 
 QUESTIONS = Path(__file__).parent / "questions"

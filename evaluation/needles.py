@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from evaluation.needle_words import FACTS, MOMENTS, MONTHS, NUMBERS, SEVERAL, SYLLABLES, WEEKDAYS
 from evaluation.qa import read_records
 from evaluation.questions import normalised
 
@@ -106,7 +107,7 @@ def _templates(kind: str) -> tuple[_Template, ...]:
     """What a kind of needle is drawn from."""
     if kind == "lookalike":
         return _templates("fact") + _templates("number")
-    text = {"fact": _FACTS, "number": _NUMBERS, "moment": _MOMENTS, "several": _SEVERAL}[kind]
+    text = {"fact": FACTS, "number": NUMBERS, "moment": MOMENTS, "several": SEVERAL}[kind]
     templates: list[_Template] = []
     for block in text.strip().split("\n\n"):
         lines = block.split("\n")
@@ -123,7 +124,7 @@ def _templates(kind: str) -> tuple[_Template, ...]:
 
 def _names(rng: random.Random, count: int) -> list[str]:
     """Different invented names: no model has read of them."""
-    syllables = [_words(line) for line in _SYLLABLES.strip().split("\n")]
+    syllables = [_words(line) for line in SYLLABLES.strip().split("\n")]
     names: dict[str, None] = {}
     while len(names) < count:
         names["".join(rng.choice(choice) for choice in syllables)] = None
@@ -145,7 +146,7 @@ def _number(rng: random.Random) -> Told:
 
 def _date(rng: random.Random) -> Told:
     # From the 10th on, so that no date is the tail of another.
-    day, month = rng.randint(10, 28), rng.choice(_words(_MONTHS))
+    day, month = rng.randint(10, 28), rng.choice(_words(MONTHS))
     ending = {21: "st", 22: "nd", 23: "rd"}.get(day, "th")
     first = f"{day} {month}"
     return first, (
@@ -155,7 +156,7 @@ def _date(rng: random.Random) -> Told:
 
 def _weekday_and_time(rng: random.Random) -> Told:
     # In the morning, so that a clock of 24 hours and one of 12 tell it alike.
-    day, hour, minute = rng.choice(_words(_WEEKDAYS)), rng.randint(6, 11), rng.randrange(10, 60, 5)
+    day, hour, minute = rng.choice(_words(WEEKDAYS)), rng.randint(6, 11), rng.randrange(10, 60, 5)
     return f"{day} at {hour}:{minute}", ((day,), (f"{hour}:{minute}", f"{hour}.{minute}"))
 
 
@@ -166,146 +167,3 @@ def _year(rng: random.Random) -> Told:
 
 def _words(values: str) -> tuple[str, ...]:
     return tuple(value.strip() for value in values.split(","))
-
-
-# The words. A template is its sentences and its question; its values stand at the end of the block.
-# What follows "a" begins with a consonant, and no value is a part of a common word, since an answer
-# is right when it contains the value.
-
-_SYLLABLES = """
-Bel, Bro, Cal, Dor, Dra, Em, Fal, Fen, Gor, Hal, Hes, Jor, Kas, Kel, Lor, Lun, Mel, Nar, Nim, Os, Tor
-a, e, i, o, u, ba, da, de, di, do, ga, la, le, li, lo, ma, mi, mo, na, no, ra, ri, sa, ta, ti, ve, vi
-bram, brin, dorn, drel, dun, fell, gard, hult, kesh, lund, mund, neth, quin, resk, rond, skar, thal, vik
-, , a, is
-"""
-_MONTHS = (
-    "January, February, March, April, May, June, July, August, September, October, November, "
-    "December"
-)
-_WEEKDAYS = "Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday"
-
-_FACTS = """
-{name} earned a living as a {value}.
-What did {name} do for a living?
-= glassblower, beekeeper, cartographer, locksmith, saddler, clockmaker, bookbinder, weaver, farrier,
-= thatcher, goldsmith, midwife, surveyor, lamplighter, stonemason, chandler, falconer, barber
-
-The front door of {name} House is painted {value}.
-Which colour is the front door of {name} House?
-= turquoise, crimson, lilac, ochre, scarlet, emerald, ivory, maroon, indigo, saffron, violet, beige,
-= magenta, purple, lavender, charcoal
-
-The coat of arms of {name} shows a {value}.
-Which animal is on the coat of arms of {name}?
-= heron, badger, falcon, lynx, beaver, salmon, tortoise, hedgehog, walrus, pelican, raven, weasel,
-= gazelle, leopard, dolphin, rooster, buffalo, squirrel, jackal, panther
-
-The old bridge at {name} was built of {value}.
-What material is the old bridge at {name} made of?
-= limestone, granite, copper, bamboo, slate, marble, basalt, sandstone, cedar wood, bronze, cast iron,
-= red brick, driftwood, porcelain, concrete, chestnut beams
-
-The orchards of {name} grow only {value}.
-Which fruit do the orchards of {name} grow?
-= quinces, apricots, cherries, mulberries, medlars, nectarines, pomegranates, damsons, tangerines,
-= gooseberries, persimmons, kumquats, lychees, papayas, blackcurrants
-
-{name} plays the {value} in the town band.
-Which instrument does {name} play?
-= cello, bassoon, mandolin, trombone, accordion, clarinet, viola, dulcimer, piccolo, xylophone, banjo,
-= harpsichord, bagpipes, glockenspiel, trumpet, zither, saxophone, kettledrum
-
-The spare key of the {name} cabin lies under the {value}.
-Where does the spare key of the {name} cabin lie?
-= flour barrel, stone bench, blue flowerpot, doormat, sundial, woodpile, milk churn, third step,
-= bird bath, coal bucket, garden gnome, wheelbarrow, rusty anchor, tool chest, loose brick, beehive
-
-The island of {name} is known for its {value}.
-What is the island of {name} known for?
-= smoked eels, honey, wool blankets, pottery, salt caves, black pearls, wooden clocks, hot springs,
-= blue cheese, saffron bread, kites, hand bells, wild ponies, glass beads, orchids, giant crabs
-
-Captain {name} drinks nothing but {value}.
-What does Captain {name} drink?
-= buttermilk, elderflower tea, ginger beer, cold coffee, barley water, peppermint tea, plum wine,
-= cocoa, rainwater, goat milk, lemonade, birch sap, tonic water, hot chocolate, carrot juice
-
-The oldest tree in {name} is a {value}.
-What kind of tree is the oldest one in {name}?
-= linden, chestnut, sycamore, larch, hornbeam, juniper, hawthorn, willow, poplar, walnut, cypress,
-= rowan, mulberry, magnolia, cedar, beech, spruce, hazel, maple
-"""
-
-_NUMBERS = """
-The maintenance code of the {name} lock is {value}.
-Which maintenance code does the {name} lock have?
-The library of {name} holds {value} books.
-How many books are in the library of {name}?
-The {name} telescope was sold for {value} crowns.
-How many crowns did the {name} telescope cost?
-The police report on {name} has the number {value}.
-What is the number of the police report on {name}?
-The {name} mill ground {value} sacks of rye last year.
-How many sacks of rye did the {name} mill grind last year?
-The radio beacon on {name} sends the number {value}.
-Which number does the radio beacon on {name} send?
-The town of {name} has {value} inhabitants.
-How many people live in the town of {name}?
-= {number}
-"""
-
-_MOMENTS = """
-The {name} fair opens on {value}.
-On what date does the {name} fair open?
-{name} was born on {value}.
-On what date is the birthday of {name}?
-The lease of the {name} boathouse ends on {value}.
-On what date does the lease of the {name} boathouse run out?
-= {date}
-
-The ferry to {name} leaves every {value}.
-On which day and at what time does the ferry to {name} leave?
-The {name} choir meets every {value}.
-On which day and at what time does the {name} choir meet?
-= {time}
-
-The {name} lighthouse was first lit in {value}.
-In which year was the {name} lighthouse lit for the first time?
-The {name} tunnel collapsed in {value}.
-In which year did the {name} tunnel collapse?
-= {year}
-"""
-
-_SEVERAL = """
-One stone in the {name} collection is a {value}.
-Another stone in the {name} collection is a {value}.
-The last stone in the {name} collection is a {value}.
-Which three stones are in the {name} collection?
-= garnet, topaz, ruby, jasper, beryl, moonstone, sapphire, turquoise, malachite, diamond, peridot,
-= tourmaline, zircon, bloodstone
-
-The recipe for {name} stew calls for {value}.
-Cooks always add {value} to {name} stew.
-No {name} stew is made without {value}.
-Which three ingredients go into {name} stew?
-= barley, parsnips, juniper berries, mutton, lentils, nutmeg, turnips, red cabbage, dried plums,
-= walnuts, fennel, saffron, pearl onions, mushrooms, marjoram, celery
-
-A {value} lives on the {name} farm.
-The {name} farm also keeps a {value}.
-There is a {value} in the yard of the {name} farm.
-Which three animals live on the {name} farm?
-= goat, peacock, donkey, rooster, buffalo, tortoise, hedgehog, llama, pony, turkey, rabbit, sheepdog
-
-The flag of {name} has a {value} stripe at the top.
-The middle stripe of the flag of {name} is {value}.
-The flag of {name} has a {value} stripe at the bottom.
-Which three colours are in the flag of {name}?
-= turquoise, crimson, lilac, scarlet, maroon, saffron, violet, beige, magenta, purple, lavender
-
-One member of the {name} trio plays the {value}.
-Another member of the {name} trio plays the {value}.
-The leader of the {name} trio plays the {value}.
-Which three instruments does the {name} trio play?
-= cello, bassoon, mandolin, trombone, accordion, clarinet, viola, dulcimer, piccolo, banjo, trumpet
-"""

@@ -48,7 +48,7 @@ def calibrate(
     from engine.embedding import Embedder
     from engine.errors import EngineError
     from engine.model import LanguageModel
-    from evaluation.haystack import HaystackError
+    from evaluation.haystack_texts import HaystackError
     from retrieval.calibration import calibrate as search
     from service.config import Layout
 

