@@ -119,7 +119,7 @@ def _answered(
         began = time.perf_counter()
         found = find(question)
         lines = [line.text for line in found.told()]
-        request = quoting(prompter, lines, question, 64)
+        request = quoting(prompter, lines, question, 64, verbatim=True)
         (answer,) = generate_text(bench.model, [request], 1)
         seconds.append(time.perf_counter() - began)
         told = " ".join(lines).lower()

@@ -1,7 +1,7 @@
 """Answers as token ids with what they took, and the prompt of a question behind its evidence."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.answer_row import GenerationRequest
@@ -49,9 +49,19 @@ def decode(
 
 
 def quoting(
-    prompter: Prompter, evidence: Iterable[str], question: str, most: int, name: str = "one"
+    prompter: Prompter,
+    evidence: Sequence[str],
+    question: str,
+    most: int,
+    name: str = "one",
+    verbatim: bool = False,
 ) -> GenerationRequest:
-    """A question behind its evidence, answered by a quotation of `most` tokens."""
+    """A question behind its evidence, answered by a quotation of `most` tokens, word for word or as the
+    model likes.
+    """
     quote = prompter.quote
     prompt = (*prompter.context_ids(evidence), *prompter.question_ids(question, quote))
-    return GenerationRequest(name, prompt, None, SamplingParams(max_tokens=most, stop=quote.stop))
+    params = SamplingParams(max_tokens=most, stop=quote.stop)
+    return GenerationRequest(
+        name, prompt, None, params, prompter.quotable(evidence) if verbatim else ()
+    )

@@ -10,6 +10,7 @@ from engine.detokenizer import Detokenizer
 from engine.drafting import PromptLookup
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
+from engine.quotation import Quotation, QuotedLine
 from engine.sampling import SamplingParams, choose_token, generator_of
 
 
@@ -21,12 +22,17 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GenerationRequest:
-    """One answer to make: `prompt` continues `prefix` at its query offset."""
+    """One answer to make: `prompt` continues `prefix` at its query offset.
+
+    Where there are `quoted` lines the answer is made of them alone; the first token of its first line,
+    equal in all of them, is the last of the prompt.
+    """
 
     id: str
     prompt: tuple[int, ...]
     prefix: KVPrefix | None = None
     params: SamplingParams = field(default_factory=SamplingParams)
+    quoted: tuple[QuotedLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class AnswerRow:
         self.position = start + len(request.prompt)
         self._told = 0
         self._stop_ids = model.stop_ids
+        self._quotation = Quotation.of(request.quoted, model.stop_ids) if request.quoted else None
         self._detokenizer = Detokenizer(model, request.params.stop)
         self._chance = generator_of(request.params)
 
@@ -59,14 +66,12 @@ class AnswerRow:
         """Chooses what follows the last token and each token of a draft, up to the first choice that is
         not the drafted one: `logits` are [1 + longest draft, vocabulary], `largest` their largest.
         """
-        params = self.request.params
-        greedy = params.temperature == 0.0
         self.chosen = []
         for place in range(1 + len(draft)):
-            token = largest[place] if greedy else choose_token(logits[place], params, self._chance)
+            token = self._next(largest[place], logits[place])
             self.chosen.append(token)
             self.lookup.push(token)
-            if token not in draft[place : place + 1]:
+            if token not in draft[place : place + 1] or token in self._stop_ids:
                 break
         self.lookup.learn(len(self.chosen) - 1, len(draft))
 
@@ -82,7 +87,20 @@ class AnswerRow:
     def guess(self, most: int) -> list[int]:
         """Up to `most` tokens that may follow the last chosen one, as far as the answer may still go."""
         left = self.request.params.max_tokens - self._told
-        return self.lookup.guess(max(0, min(most, left - 1)))
+        return (self._quotation or self.lookup).guess(max(0, min(most, left - 1)))
+
+    def _next(self, largest: int, logits: torch.Tensor) -> int:
+        """What follows, given logits [vocabulary] and the largest's token."""
+        params = self.request.params
+        if self._quotation is None:
+            return largest if not params.temperature else choose_token(logits, params, self._chance)
+        options = self._quotation.options
+        token = options[0]
+        if len(options) > 1:
+            own = torch.tensor(options, device=logits.device)
+            token = options[choose_token(logits[own], params, self._chance)]
+        self._quotation = self._quotation.after(token)
+        return token
 
     def _piece(self, token: int) -> Piece:
         self._told += 1

@@ -9,7 +9,7 @@ part. Contents cannot forge control tokens: they are encoded as plain text.
 A small model is given the first words of its answer, which keep it to the text. Behind a few sentences
 of evidence they make it quote them in the form they stand in: of 100 Natural Questions the 135M model
 then has 58 right instead of 48, and of 30 questions for three things, told in three sentences, all
-instead of 18.
+instead of 18. What it quotes can be held to the evidence word for word (`quotable`).
 """
 
 from collections.abc import Iterable
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from engine.model import LanguageModel
+from engine.quotation import QuotedLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,20 @@ class Prompter:
     def quote(self) -> Lead:
         """How an answer from a few sentences of evidence begins: by quoting them."""
         return self._needed(_QUOTE)
+
+    def quotable(self, sentences: Iterable[str]) -> tuple[QuotedLine, ...]:
+        """The lines of evidence that an answer which begins with `quote` is held to; none for a model
+        that is not led, or whose tokenizer does not set the dash apart.
+        """
+        lines = tuple(self._quotable(sentence) for sentence in sentences) if self.is_led else ()
+        is_apart = {self.model.decode([line.ids[0]]).strip() for line in lines} == {"-"}
+        return lines if is_apart else ()
+
+    def _quotable(self, sentence: str) -> QuotedLine:
+        ids = self.line_ids(sentence)
+        closed = self.model.encode(f"- {' '.join(sentence.split())}\n\n")
+        is_one_token = closed[:-1] == ids[:-1] and closed != ids
+        return QuotedLine(tuple(ids), closed[-1] if is_one_token else None)
 
     @property
     def is_led(self) -> bool:

@@ -79,7 +79,7 @@ class Service:
             )
         recipe = WindowReader(model, embedder, heads).recipe
         readers = Readers(model, heads, embedder, recipe.size)
-        routes = Routes(model, embedder, readers, config.reading, config.crag)
+        routes = Routes(model, embedder, readers, config.reading, config.crag, config.verbatim)
         cores = CoreShare(layout.cores, "server", "worker", config.threads, config.data)
         self._thread = ModelThread(model, config.batch, cores.take, config.drafted)
         self._timings = Timings(KeptTimings(store), model.fingerprint, str(model.device))

@@ -28,6 +28,7 @@ class ServiceConfig:
     dtype: str = "auto"
     threads: int = 0
     batch: int = 16  # answers decoded at once
+    verbatim: bool = True  # small models quote their evidence word for word
     drafted: int = MOST_DRAFTED  # tokens guessed ahead of an answer in one pass; 0: none
     insecure: bool = False
     http: str = ""  # where OpenAI's API is; empty: nowhere

@@ -32,18 +32,22 @@ async def generate(
         return
     lead = prepared.lead.text
     sampling = replace(sampling, stop=(*sampling.stop, *prepared.lead.stop))
-    request = GenerationRequest(uuid.uuid4().hex, prepared.prompt, prepared.prefix, sampling)
+    request = GenerationRequest(
+        uuid.uuid4().hex, prepared.prompt, prepared.prefix, sampling, prepared.quoted
+    )
     first, tokens, finish = 0.0, 0, FinishReason.STOP
     told: tuple[int, ...] = ()  # tokens whose text has not come yet
+    held = ""
     async with aclosing(thread.generate(request)) as portions:
         async for piece in portions:
             first = first or time.monotonic() - times.arrived
             tokens += len(piece.tokens)
             told += piece.tokens
             finish = piece.finish or finish
-            if piece.text:
-                text = f"{lead} {piece.text.lstrip()}" if lead else piece.text
-                yield Delta(text, told)
+            text = held + piece.text
+            held = text[len(text.rstrip()) :]  # no answer ends in white space
+            if text := text.removesuffix(held):
+                yield Delta(f"{lead} {text.lstrip()}" if lead else text, told)
                 lead, told = "", ()
     yield _summary(prepared, times, finish, tokens, first)
 

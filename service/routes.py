@@ -16,6 +16,7 @@ from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.prefix import KVPrefix
 from engine.prompts import Lead, Prompter
+from engine.quotation import QuotedLine
 from retrieval import crag
 from retrieval.corpus_index import CorpusIndex, Evidence
 from retrieval.crag import Condense, CragSettings
@@ -38,7 +39,7 @@ class PreparedContext:
 
     `lead` is how the answer begins, which stands in the prompt already; `ranking` is what was ranked,
     best first, in the prompt or not, and `effort` how far the question was read for it. `said` is the
-    whole answer where no model is asked.
+    whole answer where no model is asked; `quoted` are the lines that the answer is made of, if it is.
     """
 
     prefix: KVPrefix | None
@@ -48,6 +49,7 @@ class PreparedContext:
     ranking: tuple[Evidence, ...] = ()
     effort: Effort | None = None
     said: str = ""
+    quoted: tuple[QuotedLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,10 @@ class Routes:
         readers: Readers,
         reading: ReadingSettings,
         clustering: CragSettings,
+        verbatim: bool = True,
     ) -> None:
         self._embedder, self.readers = embedder, readers
-        self._reading, self._clustering = reading, clustering
+        self._reading, self._clustering, self._verbatim = reading, clustering, verbatim
         self.prompter = Prompter(model)
         self._backgrounds: WeakKeyDictionary[CorpusIndex, Background] = WeakKeyDictionary()
 
@@ -168,8 +171,11 @@ class Routes:
     def _told(
         self, question: str, found: Findings, evidence: tuple[Evidence, ...]
     ) -> PreparedContext:
-        context = self.prompter.context_ids(line.text for line in found.told())
-        return self._asked(question, context, evidence)
+        told = [line.text for line in found.told()]
+        prepared = self._asked(question, self.prompter.context_ids(told), evidence)
+        return (
+            replace(prepared, quoted=self.prompter.quotable(told)) if self._verbatim else prepared
+        )
 
     def _asked(
         self,

@@ -48,6 +48,13 @@ def serve(
     batch: Annotated[
         int, typer.Option("--batch", min=1, max=256, help="Answers decoded at once.")
     ] = 16,
+    verbatim: Annotated[
+        bool,
+        typer.Option(
+            "--verbatim/--free",
+            help="Whether models below a billion parameters quote evidence word for word.",
+        ),
+    ] = True,
     drafted: Annotated[
         int, typer.Option("--drafted", min=0, max=64, help="Tokens guessed ahead at most; 0: none.")
     ] = MOST_DRAFTED,
@@ -170,6 +177,7 @@ def serve(
                 dtype=dtype,
                 threads=threads,
                 batch=batch,
+                verbatim=verbatim,
                 drafted=drafted,
                 insecure=insecure,
                 state=state,
