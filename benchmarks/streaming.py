@@ -86,7 +86,7 @@ class Streaming:
     ) -> Row:
         shown = [(places[line.sentence], line.text) for line in found.told()]
         request = quoting(
-            self.prompter, (text for _, text in shown), probe.question, probe.max_output_tokens
+            self.prompter, [text for _, text in shown], probe.question, probe.max_output_tokens
         )
         (answer,) = generate_text(self.bench.model, [request])
         best = [found.lines[one.sentence] for one in found.ranking]
