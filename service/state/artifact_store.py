@@ -20,7 +20,7 @@ import structlog
 from engine.elsewhere import NOWHERE, Elsewhere
 from engine.plain_file import open_plain
 from engine.plain_folder import staged
-from service.errors import fail
+from service.errors import ServiceError, fail
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -111,10 +111,8 @@ class ArtifactStore:
         """Copies a file here; False where it is not there, or not whole. Raises OSError and
         FileNotPlainError too, of this side.
         """
-        try:
-            with self._reached():
-                copy: IO[bytes] = self._files.open(self._name(path), "rb")
-        except FileNotFoundError:
+        copy = self._opened(self._name(path))
+        if copy is None:
             return False
         with copy:
             try:
@@ -147,6 +145,14 @@ class ArtifactStore:
             except FileNotFoundError:
                 return
 
+    def _opened(self, name: str) -> IO[bytes] | None:
+        with self._reached():
+            try:
+                found: IO[bytes] = self._files.open(name, "rb")
+                return found
+            except FileNotFoundError:
+                return None
+
     def _write_out(self, copy: IO[bytes], file: IO[bytes]) -> None:
         digest = hashlib.sha256()
         with self._reached():
@@ -159,12 +165,12 @@ class ArtifactStore:
 
     def _seems(self, name: str, digest: bytes, size: int) -> bool:
         """Whether a copy is there that was written with that digest and has the right size."""
-        try:
-            with self._files.open(name, "rb") as copy:
-                is_same = copy.read(_DIGEST_BYTES) == digest
-            return is_same and int(self._files.info(name)["size"]) == _DIGEST_BYTES + size
-        except FileNotFoundError:
+        copy = self._opened(name)
+        if copy is None:
             return False
+        with copy:
+            is_same = copy.read(_DIGEST_BYTES) == digest
+        return is_same and int(self._files.info(name)["size"]) == _DIGEST_BYTES + size
 
     def _name(self, path: Path) -> str:
         return f"{self._base}/{self._key(path)}"
@@ -178,7 +184,7 @@ class ArtifactStore:
         """Inside, what a driver raises becomes an error with its mend; its words may hold secrets."""
         try:
             yield
-        except FileNotFoundError:
+        except ServiceError:
             raise
         except PermissionError as error:
             raise fail(

@@ -170,7 +170,7 @@ class Catalogs:
         there = self._elsewhere.entries(path.parent)
         written = there.get(path.name, 0.0)
         for name in there:
-            if Path(name).stem not in stay and there[name] <= written:
+            if Path(name).stem not in stay and there[name] < written:
                 self._elsewhere.remove(path.parent / name)
 
     def get(self, corpus_id: str, recipe: str, corpus_digest: str) -> Catalog | None:
