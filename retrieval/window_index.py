@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from engine.elsewhere import NOWHERE, Elsewhere
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.plain_file import plain_descriptor, plain_path
@@ -128,19 +129,20 @@ class WindowShelf:
         recipe: IndexRecipe,
         root: Path | None = None,
         staging: Path | None = None,
+        elsewhere: Elsewhere = NOWHERE,
     ) -> None:
         self.folder, self.root = folder / recipe.digest, root or folder
-        self._staging = staging
+        self._staging, self._elsewhere = staging, elsewhere
 
     def path(self, digest: str) -> Path:
         return self.folder / digest[:2] / f"{digest}.safetensors"
 
     def holds(self, digest: str) -> bool:
-        """Whether the window was read before; asking keeps it from the next sweep."""
+        """Whether the window was read before, here or elsewhere; asking keeps it from the next sweep."""
         try:
             record = plain_descriptor(self.path(digest), self.root, os.O_RDONLY)
         except FileNotFoundError:
-            return False
+            return self._elsewhere.bring(self.path(digest))
         try:
             os.utime(record)  # in use again: a sweep that runs before a catalog names it lets it be
         finally:
@@ -159,12 +161,21 @@ class WindowShelf:
         path, within = self.path(digest), self._staging
         with staged(path, self.root, point="window", within=within) as staging:
             save_file(tensors, staging)
+        self._elsewhere.keep(path)
 
     def get(self, digest: str) -> WindowRecord:
         """The record, its tensors mapped from the file: keys take memory as they are searched.
 
         Raises FileNotFoundError where the window was never read under this recipe.
         """
+        try:
+            return self._get(digest)
+        except FileNotFoundError:
+            if not self._elsewhere.bring(self.path(digest)):
+                raise
+        return self._get(digest)
+
+    def _get(self, digest: str) -> WindowRecord:
         with (
             plain_path(self.path(digest), self.root) as plain,
             safe_open(plain, framework="pt") as file,
@@ -187,7 +198,11 @@ def delete_torn_windows(folder: Path, root: Path | None = None) -> None:
 
 
 def delete_unreferenced_windows(
-    folder: Path, referenced: Set[str], grace_seconds: float = 3600.0, root: Path | None = None
+    folder: Path,
+    referenced: Set[str],
+    grace_seconds: float = 3600.0,
+    root: Path | None = None,
+    elsewhere: Elsewhere = NOWHERE,
 ) -> int:
     """Removes records under any recipe that nobody names, and torn ones; returns how many files.
 
@@ -201,4 +216,7 @@ def delete_unreferenced_windows(
             if Path(name).stem not in referenced and found.st_mtime < oldest:
                 os.unlink(name, dir_fd=within)
                 removed += 1
+    for place, written in elsewhere.entries(folder).items():
+        if Path(place).stem not in referenced and written < oldest:
+            elsewhere.remove(folder / place)
     return removed

@@ -33,6 +33,7 @@ from service.rpc.backend import Backend
 from service.rpc.info_service import ServerInfo
 from service.rpc.running_server import RunningServer
 from service.rpc.server import METHODS, Companion, ServerConfig, serve
+from service.state.artifact_store import open_artifacts
 from service.state.data_folder import lock_data_folder
 from service.state.kept_timings import KeptTimings
 from service.state.open_store import agree_on_model, is_shared, open_store
@@ -65,7 +66,8 @@ class Service:
         is_alone = not is_shared(config.state)
         self._lock = lock_data_folder(config.data) if is_alone else None
         self._store = store = open_store(config.state, layout.database)
-        self._tenants = Tenants(store, config.data)
+        elsewhere = open_artifacts(config.store, config.data)
+        self._tenants = Tenants(store, config.data, elsewhere)
         model = LanguageModel.load(config.engine)
         if not is_alone:
             agree_on_model(store, model.fingerprint)

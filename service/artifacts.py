@@ -1,9 +1,14 @@
 """Files built from corpora, and their removal once no record needs them."""
 
+from pathlib import Path
+
 import structlog
 
+from engine.elsewhere import NOWHERE
+from engine.plain_folder import delete_tree
 from retrieval.window_index import delete_torn_windows, delete_unreferenced_windows
 from service.config import Layout
+from service.errors import ServiceError
 from service.removal import links_told, remove_tree
 from service.state.cartridge_shelf import CartridgeRecord
 from service.state.content import ContentStore
@@ -12,6 +17,7 @@ from service.state.corpus import DeletedCorpus
 from service.state.deletions import end_deletion, unfinished_deletions
 from service.state.index_catalog import Catalogs
 from service.state.store import Store
+from service.state.tables import CORPORA
 
 _log = structlog.stdlib.get_logger("longmemory.index")
 
@@ -43,22 +49,52 @@ class StoredArtifacts:
 
     def sweep(self) -> None:
         """Removes windows and texts that nobody names and that are not just being made; nothing where a
-        link lies in the way, for what a catalog behind it names is not known. While a catalog is damaged
-        no window goes: the model would have to read its own again.
+        link lies in the way, for what a catalog behind it names is not known, or while the store of the
+        files cannot be reached. While a catalog is damaged no window goes: the model would have to read
+        its own again.
         """
-        with links_told():
-            self._sweep()
+        try:
+            with links_told():
+                self._drop_strangers()
+                self._sweep()
+        except ServiceError as error:
+            if error.reason not in ("STORE_UNAVAILABLE", "STORE_REFUSED"):
+                raise
+            _log.warning("nothing was swept", reason=error.reason, why=error.message)
+
+    def _drop_strangers(self) -> None:
+        """What was brought here of corpora that another machine has deleted since."""
+        layout = self._layout
+        if layout.elsewhere is NOWHERE:
+            return
+        for folder in (*layout.catalogs.glob("*/"), *layout.cartridges.glob("*/")):
+            if CORPORA.get(self._store, (folder.name,)) is None:
+                delete_tree(folder, layout.data)
 
     def _sweep(self) -> None:
-        catalogs, damaged = Catalogs(self._layout.catalogs, self._layout.data).all()
-        if damaged:
+        layout = self._layout
+        torn = [name for name in self._catalogs_elsewhere() if not layout.elsewhere.bring(name)]
+        catalogs, damaged = Catalogs.of(layout).all()
+        if damaged := [*damaged, *torn]:
             names = ", ".join(f"{path.parent.name}/{path.name}" for path in damaged)
             _log.warning("no window is removed beside a damaged catalog", catalogs=names)
         else:
             windows = {digest for catalog in catalogs for digest in catalog.windows}
-            delete_unreferenced_windows(self._layout.windows, windows, root=self._layout.data)
+            delete_unreferenced_windows(
+                layout.windows, windows, root=layout.data, elsewhere=layout.elsewhere
+            )
         texts = {document.sha256 for catalog in catalogs for document in catalog.documents}
         self._content.delete_unreferenced(texts | self._corpora.referenced_digests())
+
+    def _catalogs_elsewhere(self) -> list[Path]:
+        """Those that other machines have made and that are not here: what they name is in use."""
+        folder = self._layout.catalogs
+        there = self._layout.elsewhere.entries(folder)
+        return [
+            folder / name
+            for name in there
+            if name.endswith(".json") and not (folder / name).exists()
+        ]
 
     def forget_cartridge(self, deleted: CartridgeRecord) -> None:
         self._remove(deleted.corpus_id, deleted.id)
@@ -69,6 +105,6 @@ class StoredArtifacts:
         if not cartridge_id:
             kept = (layout.uploads, layout.catalogs, layout.cartridges)
             folders = [folder / corpus_id for folder in kept]
-        gone = [remove_tree(folder, layout.data) for folder in folders]
+        gone = [remove_tree(folder, layout.data, layout.elsewhere) for folder in folders]
         if all(gone):
             end_deletion(self._store, corpus_id, cartridge_id)

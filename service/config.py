@@ -6,15 +6,19 @@ from pathlib import Path
 
 from engine.config import DEFAULT_MODEL, EngineConfig
 from engine.drafting import MOST_DRAFTED
+from engine.elsewhere import NOWHERE, Elsewhere
 from retrieval.crag import CragSettings
 from retrieval.infini_retri import ReadingSettings
 from service.limits import Limits
 from service.routing.choice import RoutingPolicy
 from service.rpc.tls import TlsFiles
+from service.state.open_store import is_shared
 from service.telemetry.logs import LogSettings
 
-STATE_VARIABLE = "LONGMEMORY_STATE"
-"""Names the state; a server's worker finds it here, since all can read a process' arguments."""
+STATE_VARIABLE, STORE_VARIABLE = "LONGMEMORY_STATE", "LONGMEMORY_STORE"
+"""Name the state and the store of files; a server's worker finds them here, since all can read the
+arguments of a process.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class ServiceConfig:
     crag: CragSettings = field(default_factory=CragSettings)
     instant_tokens: int = 4096  # corpora up to this get a cartridge by themselves; 0: none does
     state: str = ""  # where records are kept: a URL of Redis; empty: SQLite in the data folder
+    store: str = ""  # where files are kept too: a URL; empty: in the data folder alone
     workers: int | None = None  # 0 or 1 process to index and train; None: 1 with SQLite alone
     resident_corpora: int = 8  # of all tenants together
     resident_cartridge_bytes: int = 2 * 1024**3  # of all tenants together
@@ -55,6 +60,8 @@ class ServiceConfig:
             raise ValueError(f"drafted is {self.drafted}; give a whole number in 0..64")
         if self.resident_tenants < 1:
             raise ValueError(f"resident_tenants is {self.resident_tenants}; give at least 1")
+        if self.store and not is_shared(self.state):
+            raise ValueError("store: it is of use to several machines; name their --state too")
 
     @property
     def engine(self) -> EngineConfig:
@@ -63,9 +70,10 @@ class ServiceConfig:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where things lie in a data folder."""
+    """Where things lie in a data folder, and where else copies of them are kept."""
 
     data: Path  # no link is followed below it
+    elsewhere: Elsewhere = field(default=NOWHERE, compare=False, repr=False)
 
     @property
     def database(self) -> Path:

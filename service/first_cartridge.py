@@ -50,7 +50,8 @@ class FirstCartridges:
         except ServiceError as error:
             if error.code is not Code.NOT_FOUND:
                 return  # the record stands, and so must the files
-        remove_tree(self._layout.cartridge(corpus_id, INSTANT), self._layout.data)
+        layout = self._layout
+        remove_tree(layout.cartridge(corpus_id, INSTANT), layout.data, layout.elsewhere)
         self._shelf.end_deletion(corpus_id, INSTANT)
 
     def _is_in_training(self, corpus_id: str) -> bool:

@@ -59,11 +59,13 @@ class JobWork:
         layout, self._condense = queue.tenant.layout, condense
         self._layout, self._jobs = layout, queue.jobs
         self._corpora, self._shelf = queue.corpora, queue.shelf
-        self._content = ContentStore(layout.data)
+        self._content = ContentStore(layout.data, layout.elsewhere)
         self._model, self._embedder, self._reader = tools.model, tools.embedder, tools.reader
         fingerprint = self._model.fingerprint
         self._first = FirstCartridges(self._shelf, self._jobs, layout, fingerprint, instant_tokens)
-        self._windows = WindowShelf(layout.windows, self._reader.recipe, layout.data)
+        self._windows = WindowShelf(
+            layout.windows, self._reader.recipe, layout.data, elsewhere=layout.elsewhere
+        )
 
     def do(self, job: Job, lease: Lease, work: Path) -> dict[str, object]:
         """Does a job; `work` is the folder of this claim. Its result, as JSON values."""
@@ -83,12 +85,14 @@ class JobWork:
             if gone.code is not Code.NOT_FOUND:
                 raise
             _log.info("nothing left to keep it for", job=job.id, reason=gone.reason)
-            remove_tree(made, self._layout.data)
+            remove_tree(made, self._layout.data, self._layout.elsewhere)
 
     def _index(self, job: Job, lease: Lease, work: Path) -> dict[str, object]:
         layout = self._layout
-        catalogs = Catalogs(layout.catalogs, layout.data, work)
-        windows = WindowShelf(layout.windows, self._reader.recipe, layout.data, work)
+        catalogs = Catalogs.of(layout, work)
+        windows = WindowShelf(
+            layout.windows, self._reader.recipe, layout.data, work, layout.elsewhere
+        )
         indexer = Indexer(
             self._reader, windows, catalogs, self._corpora, self._content, condense=self._condense
         )

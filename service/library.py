@@ -142,7 +142,7 @@ class Library:
     ) -> None:
         self._layout, self._content, self._windows = layout, content, windows
         self._recipe, self._model = recipe, model
-        self._catalogs = Catalogs(layout.catalogs, layout.data)
+        self._catalogs = Catalogs.of(layout)
         self._memory = memory
         self._corpora, self._cartridges = memory.corpora.new(), memory.cartridges.new()
         self._manifests = FairCaches[_Name, Manifest](_MANIFESTS).new()
@@ -225,10 +225,11 @@ class Library:
 
     def _folder(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Path:
         folder = self._layout.cartridge(corpus_id, cartridge_id)
-        return find_place(folder, tensor_digest, self._layout.data)
+        return find_place(folder, tensor_digest, self._layout.data, self._layout.elsewhere)
 
     def _load(self, corpus_id: str, catalog: Catalog, written: int) -> ResidentCorpus:
         place = (corpus_id, catalog.recipe, catalog.corpus_digest)
+        self._catalogs.bring(corpus_id, catalog)
         words, vectors = self._catalogs.words(*place), self._catalogs.vectors(*place)
         index = load_index(catalog, self._content, self._windows, words, vectors)
         # A line of the context has a dash and a line break beside its sentence.

@@ -32,7 +32,7 @@ class Queue:
         cls, tenant: Tenant, lease_seconds: float = LEASE_SECONDS, limits: Limits | None = None
     ) -> Queue:
         """The queue in a tenant's records."""
-        store, content = tenant.store, ContentStore(tenant.layout.data)
+        store, content = tenant.store, ContentStore(tenant.layout.data, tenant.layout.elsewhere)
         corpora, shelf = Corpora(store, content, limits), CartridgeShelf(store, limits)
         jobs = Jobs(store, lease_seconds, limits, on_unmade=tell_unmade(corpora, shelf))
         folders = WorkFolders(tenant.layout.work, jobs, tenant.layout.data)

@@ -6,20 +6,26 @@ from pathlib import Path
 
 import structlog
 
+from engine.elsewhere import NOWHERE, Elsewhere
 from engine.errors import FileNotPlainError
 from engine.plain_folder import delete_tree
+from service.errors import ServiceError
 
 _log = structlog.stdlib.get_logger("longmemory.removal")
 
 
-def remove_tree(folder: Path, root: Path) -> bool:
-    """Removes a folder with all that lies in it; goes through no link below `root`. False: one lies in
-    the way, which the log tells, and the folder stays.
+def remove_tree(folder: Path, root: Path, elsewhere: Elsewhere = NOWHERE) -> bool:
+    """Removes a folder with all that lies in it, here and elsewhere; goes through no link below `root`.
+    False: one lies in the way, or the other place cannot be reached, which the log tells.
     """
     gone = False
     with links_told():
         delete_tree(folder, root)
-        gone = True
+        try:
+            elsewhere.remove(folder)
+            gone = True
+        except ServiceError as error:
+            _log.warning("files were not removed", reason=error.reason, why=error.message)
     return gone
 
 

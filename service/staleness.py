@@ -16,7 +16,7 @@ class Staleness:
 
     def __init__(self, layout: Layout, corpora: Corpora, recipe: str) -> None:
         self._layout, self._corpora, self._recipe = layout, corpora, recipe
-        self._catalogs = Catalogs(layout.catalogs, layout.data)
+        self._catalogs = Catalogs.of(layout)
 
     def __call__(self, record: CartridgeRecord) -> float:
         """How far a stale cartridge and its corpus are apart: of the windows that either has, the share
@@ -31,8 +31,9 @@ class Staleness:
             return 0.0
         try:
             folder = self._layout.cartridge(record.corpus_id, record.id)
-            root = self._layout.data
-            manifest = read_manifest(find_place(folder, record.tensor_digest, root), root)
+            root, elsewhere = self._layout.data, self._layout.elsewhere
+            place = find_place(folder, record.tensor_digest, root, elsewhere)
+            manifest = read_manifest(place, root)
         except CartridgeError:
             return 1.0
         return share_changed(manifest.windows, catalog.windows)

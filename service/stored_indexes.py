@@ -10,7 +10,10 @@ class StoredIndexes:
     """Looks at the files under one recipe; may be used from any thread."""
 
     def __init__(self, layout: Layout, recipe: str) -> None:
-        self._catalogs, self._recipe = Catalogs(layout.catalogs, layout.data), recipe
+        self._catalogs, self._recipe = (
+            Catalogs.of(layout),
+            recipe,
+        )
 
     def dense(self, corpus: Corpus) -> CatalogDense | None:
         """How the vectors of its index are searched; None where it has none, or an older release's."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from engine.plain_file import append_plain, opened_folder
-from service.config import STATE_VARIABLE, Layout, ServiceConfig
+from service.config import STATE_VARIABLE, STORE_VARIABLE, Layout, ServiceConfig
 from service.queues import Queues
 from service.state.open_store import is_shared
 
@@ -100,7 +100,7 @@ class WorkerSupervisor:
         with file as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service.worker", *self._flags(name)],
-                env=_environment(self._config.state),
+                env=_environment(self._config),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -135,9 +135,10 @@ def wanted_workers(config: ServiceConfig) -> int:
     return int(not is_shared(config.state)) if config.workers is None else config.workers
 
 
-def _environment(state: str) -> dict[str, str]:
+def _environment(config: ServiceConfig) -> dict[str, str]:
     """The worker imports this very checkout."""
     root = Path(__file__).parents[1]
     known = os.environ.get("PYTHONPATH", "")
     paths = os.pathsep.join([str(root), *filter(None, [known])])
-    return os.environ | {"PYTHONPATH": paths, STATE_VARIABLE: state}
+    own = {"PYTHONPATH": paths, STATE_VARIABLE: config.state, STORE_VARIABLE: config.store}
+    return os.environ | own

@@ -69,9 +69,13 @@ def tend(shared: Shared, tenant: Tenant, tidy: Callable[[StoredArtifacts], None]
     store, layout = tenant.store, tenant.layout
     Requests(store).forget(store.now() - REQUEST_SECONDS)
     OutcomesLog(store).forget(store.now() - OUTCOME_SECONDS)
-    content = ContentStore(layout.data)
+    content = ContentStore(layout.data, layout.elsewhere)
     corpora = Corpora(store, content, shared.config.limits)
-    reopen_unindexed(corpora, Catalogs(layout.catalogs, layout.data), shared.recipe.digest)
+    reopen_unindexed(
+        corpora,
+        Catalogs.of(layout),
+        shared.recipe.digest,
+    )
     artifacts = StoredArtifacts(store, layout, corpora, content)
     artifacts.finish_deletions()
     tidy(artifacts)
@@ -81,8 +85,9 @@ def build(shared: Shared, tenant: Tenant) -> Backend:
     """The backend of one tenant, from its records and folders alone."""
     config, store, layout = shared.config, tenant.store, tenant.layout
     queue = Queue.of(tenant, limits=config.limits)
-    content, recipe = ContentStore(layout.data), shared.recipe.digest
-    windows, model = WindowShelf(layout.windows, shared.recipe, layout.data), shared.thread.model
+    content, recipe = ContentStore(layout.data, layout.elsewhere), shared.recipe.digest
+    windows = WindowShelf(layout.windows, shared.recipe, layout.data, elsewhere=layout.elsewhere)
+    model = shared.thread.model
     library = Library(layout, content, windows, recipe, model, shared.memory)
     return Backend(
         corpora=queue.corpora,

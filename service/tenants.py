@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.elsewhere import NOWHERE, Elsewhere
 from engine.plain_folder import delete_tree
 from service.config import Layout
 from service.errors import fail
@@ -41,8 +42,8 @@ class Belongings:
 class Tenants:
     """The tenants of one state and data folder."""
 
-    def __init__(self, store: Store, data: Path) -> None:
-        self._store, self._data = store, data
+    def __init__(self, store: Store, data: Path, elsewhere: Elsewhere = NOWHERE) -> None:
+        self._store, self._data, self._elsewhere = store, data, elsewhere
 
     def all(self) -> list[Tenant]:
         """The default tenant and all who ever called; those whose jobs were taken longest ago, or never,
@@ -63,9 +64,9 @@ class Tenants:
     def of(self, name: str) -> Tenant:
         """What a tenant has. Raises MALFORMED_ID."""
         if name == DEFAULT_TENANT:
-            return Tenant(name, self._store, Layout(self._data))
+            return Tenant(name, self._store, Layout(self._data, self._elsewhere))
         own = f"tenants/{parse_id(name, 'tenant')}"
-        return Tenant(name, scoped(self._store, own), Layout(self._data / own))
+        return Tenant(name, scoped(self._store, own), Layout(self._data / own, self._elsewhere))
 
     def enrol(self, name: str) -> Tenant:
         """The same, made known to those who work for all tenants. Raises MALFORMED_ID."""
@@ -115,7 +116,9 @@ class Tenants:
         with self._store.transaction():
             self.removable(name)
             delete_all(self.of(name).store)
-        delete_tree(self.of(name).layout.data, self._data)
+        folder = self.of(name).layout.data
+        self._elsewhere.remove(folder)
+        delete_tree(folder, self._data)
 
     def note_taken(self, name: str) -> None:
         """One of the tenant's jobs was taken; the others are before it next time."""

@@ -19,7 +19,7 @@ from engine.fail_point import fail_point
 from engine.model import LanguageModel
 from engine.plain_file import opened_folder
 from engine.prompts import Prompter
-from service.cartridge_places import clear_older, find_place
+from service.cartridge_places import clear_older, find_place, keep_place
 from service.config import Layout
 from service.errors import fail
 from service.library import ResidentCorpus
@@ -125,14 +125,15 @@ class Trainer:
             root=self._layout.data, within=work,
         )  # fmt: skip
         try:
+            keep_place(place, self._layout.elsewhere)
             with committing():
                 self._mark_ready(corpus.id, request.cartridge_id, manifest, place)
                 fail_point("cartridge.recorded")
         except BaseException:
-            remove_tree(place, self._layout.data)
+            remove_tree(place, self._layout.data, self._layout.elsewhere)
             raise
         fail_point("cartridge.committed")
-        clear_older(place, self._layout.data)
+        clear_older(place, self._layout.data, self._layout.elsewhere)
         fail_point("cartridge.cleared")
 
     def _bases(
@@ -145,7 +146,8 @@ class Trainer:
             return [None for _ in parts]
         record = self._shelf.get(corpus_id, base)
         root = self._layout.data
-        folder = find_place(self._layout.cartridge(corpus_id, base), record.tensor_digest, root)
+        place = self._layout.cartridge(corpus_id, base)
+        folder = find_place(place, record.tensor_digest, root, self._layout.elsewhere)
         manifest = read_manifest(folder, root)
         return [self._base(folder, manifest, resident, part) for part in parts]
 

@@ -20,7 +20,7 @@ import structlog
 from engine.config import EngineConfig
 from engine.fail_point import fail_point
 from retrieval.crag import Condense
-from service.config import STATE_VARIABLE, Layout
+from service.config import STATE_VARIABLE, STORE_VARIABLE, Layout
 from service.cores import CoreShare
 from service.errors import ServiceError, fail
 from service.file_errors import file_error
@@ -33,6 +33,7 @@ from service.lease import (
     WorkerStoppingError,
 )
 from service.queues import Queue, Queues
+from service.state.artifact_store import open_artifacts
 from service.state.job import Job
 from service.state.jobs import LEASE_SECONDS
 from service.state.open_store import agree_on_model, is_shared, open_store
@@ -56,6 +57,7 @@ class WorkerSettings:
 
     engine: EngineConfig  # names the data folder too
     state: str = ""
+    store: str = ""
     instant_tokens: int = 4096
     condense: Condense = Condense.EXTRACTS
     name: str = field(default_factory=lambda: f"worker-{uuid.uuid4().hex[:8]}")
@@ -76,7 +78,8 @@ class Worker:
         layout = Layout(settings.engine.data)
         store = open_store(settings.state, layout.database)
         self._settings, self._around = settings, around
-        self._queues = Queues(Tenants(store, layout.data), settings.lease_seconds)
+        elsewhere = open_artifacts(settings.store, layout.data)
+        self._queues = Queues(Tenants(store, layout.data, elsewhere), settings.lease_seconds)
         engine = settings.engine
         self._tools = Tools.load(engine, layout)
         if is_shared(settings.state):
@@ -211,6 +214,7 @@ def main() -> None:
     settings = WorkerSettings(
         engine,
         os.environ.get(STATE_VARIABLE, ""),
+        os.environ.get(STORE_VARIABLE, ""),
         given.instant_tokens,
         Condense(given.condense),
         given.name,

@@ -22,6 +22,7 @@ DOORWAYS = {
     "faiss": {"retrieval", "benchmarks"},
     "grpc": {"service"},
     "redis": {"service"},
+    "fsspec": {"service"},
     "starlette": {"service"},
     "uvicorn": {"service"},
     "sqlite3": {"service"},

@@ -15,6 +15,7 @@ from service.cli.output import (
     MetricsOption,
     ServerOption,
     StateOption,
+    StoreOption,
     print_json,
 )
 
@@ -23,6 +24,7 @@ def doctor(
     data: DataOption = DEFAULT_DATA,
     server: ServerOption = DEFAULT_SERVER,
     state: StateOption = "",
+    store: StoreOption = "",
     device: DeviceOption = "auto",
     metrics: MetricsOption = "",
     http: Annotated[
@@ -34,7 +36,7 @@ def doctor(
     from service.cli.doctor import FAIL, OK, WARN, examine_machine
     from service.cli.doctor_surroundings import surroundings
 
-    around = surroundings(state, device, {"metrics": metrics, "http": http})
+    around = surroundings(state, device, {"metrics": metrics, "http": http}, store)
     checks = examine_machine(data.expanduser(), server, around)
     failed = any(check.status == FAIL for check in checks)
     if as_json:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from service.cli.doctor import FAIL, OK, WARN, Check
@@ -56,8 +59,28 @@ def check_device(wanted: str) -> Check:
     return Check("device", OK, _described(device))
 
 
+def check_store(url: str) -> Check:
+    """The store of files can be written to, read and tidied."""
+    from service.errors import ServiceError
+    from service.state.artifact_store import open_artifacts, told_of
+
+    with TemporaryDirectory() as folder:
+        probe = Path(folder) / f"doctor-{secrets.token_hex(8)}"
+        probe.write_bytes(secrets.token_bytes(64))
+        try:
+            store = open_artifacts(url, Path(folder))
+            store.keep(probe)
+            is_there = store.bring(probe)
+            store.remove(probe)
+        except (ServiceError, ValueError) as error:
+            return Check("store", FAIL, str(error), "check --store and its driver's credentials")
+    if not is_there:
+        return Check("store", FAIL, f"{told_of(url)} did not keep what it was given", "use another")
+    return Check("store", OK, f"{told_of(url)} keeps files")
+
+
 def surroundings(
-    state: str, device: str, ports: Mapping[str, str]
+    state: str, device: str, ports: Mapping[str, str], store: str = ""
 ) -> list[tuple[str, Callable[[], Check]]]:
     """The checks by name; `ports` are addresses by what is to listen there, "" where nothing is."""
     wanted = {f"{name} port": address for name, address in ports.items() if address}
@@ -65,6 +88,7 @@ def surroundings(
         ("device", lambda: check_device(device)),
         *((name, partial(check_port, name, address)) for name, address in wanted.items()),
         *checks_of_state(state),
+        *([("store", partial(check_store, store))] if store else []),
     ]
 
 

@@ -46,6 +46,15 @@ StateOption = Annotated[
         help="Where records are kept: sqlite (in the data folder), or redis://host:port/0.",
     ),
 ]
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="LONGMEMORY_STORE",
+        metavar="URL",
+        help="Where files are kept for machines with data folders of their own: s3://bucket/folder, ...",
+    ),
+]
 MetricsOption = Annotated[
     str,
     typer.Option(

@@ -21,6 +21,7 @@ from service.cli.output import (
     MetricsOption,
     ModelOption,
     StateOption,
+    StoreOption,
     errors_told,
     missing_package,
 )
@@ -98,6 +99,7 @@ def serve(
         bool, typer.Option("--log-questions", help="Log the text of every question.")
     ] = False,
     state: StateOption = "",
+    store: StoreOption = "",
     workers: Annotated[
         int | None,
         typer.Option(
@@ -181,6 +183,7 @@ def serve(
                 drafted=drafted,
                 insecure=insecure,
                 state=state,
+                store=store,
                 workers=workers,
                 http=http,
                 auth=auth,

@@ -16,6 +16,7 @@ from service.cli.output import (
     DataOption,
     JsonOption,
     StateOption,
+    StoreOption,
     errors_told,
     note,
     print_json,
@@ -56,11 +57,12 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     data: DataOption = DEFAULT_DATA,
     state: StateOption = "",
+    store: StoreOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Revoke a tenant's tokens, then remove its records and files for good."""
     folder = data.expanduser()
-    with errors_told(as_json), _tenants(folder, state) as tenants:
+    with errors_told(as_json), _tenants(folder, state, store) as tenants:
         had = tenants.removable(name)
         if not (yes or as_json):
             told = f"{had.corpora} corpora and {had.cartridges} cartridges of {name}"
@@ -76,9 +78,10 @@ def remove(
 
 
 @contextmanager
-def _tenants(folder: Path, state: str) -> Iterator[Tenants]:
+def _tenants(folder: Path, state: str, url: str = "") -> Iterator[Tenants]:
     """The tenants of a data folder that nobody serves, or of a state that several may use."""
     from service.config import Layout
+    from service.state.artifact_store import open_artifacts
     from service.state.data_folder import lock_data_folder
     from service.state.open_store import is_shared, open_store
     from service.tenants import Tenants
@@ -87,7 +90,7 @@ def _tenants(folder: Path, state: str) -> Iterator[Tenants]:
     try:
         store = open_store(state, Layout(folder).database)
         try:
-            yield Tenants(store, folder)
+            yield Tenants(store, folder, open_artifacts(url, folder))
         finally:
             store.close()
     finally:

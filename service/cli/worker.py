@@ -17,6 +17,7 @@ from service.cli.output import (
     LogLevelOption,
     ModelOption,
     StateOption,
+    StoreOption,
     errors_told,
 )
 
@@ -24,6 +25,7 @@ from service.cli.output import (
 def worker(
     data: DataOption = DEFAULT_DATA,
     state: StateOption = "",
+    store: StoreOption = "",
     once: Annotated[
         bool, typer.Option("--once", help="End after one job, or at once where none waits.")
     ] = False,
@@ -54,6 +56,7 @@ def worker(
             WorkerSettings(
                 engine,
                 state,
+                store,
                 instant_tokens,
                 Condense(condense),
                 only_one=once,

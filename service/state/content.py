@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.elsewhere import NOWHERE, Elsewhere
 from engine.fail_point import fail_point
 from engine.plain_file import open_plain, opened_folder, read_plain
 from engine.plain_folder import files_below, force
@@ -68,14 +69,18 @@ class ContentStore:
     No link is followed below the root. What meets one raises FileNotPlainError.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root, self._folder = root, root / "documents"
+    def __init__(self, root: Path, elsewhere: Elsewhere = NOWHERE) -> None:
+        self.root, self._folder, self._elsewhere = root, root / "documents", elsewhere
 
     def path(self, sha256: str) -> Path:
         """Where the document of that hash is, or would be. Raises ValueError for a non-hash."""
         if not _SHA256.fullmatch(sha256):
             raise ValueError("a document's digest is 64 lower-case hexadecimal digits")
         return self._folder / sha256[:2] / sha256
+
+    def keep(self, temp_path: Path, sha256: str) -> None:
+        """Copies a file elsewhere too, which may take a while: before a record of it is made."""
+        self._elsewhere.keep(self.path(sha256), temp_path)
 
     def put_file(self, temp_path: Path, facts: TextFacts | None = None) -> str:
         """Move a file into the store and make it durable; its sha256.
@@ -103,12 +108,13 @@ class ContentStore:
         return sha256
 
     def read_text(self, sha256: str) -> str:
-        """The document's text. Raises DOCUMENT_DAMAGED when the file is gone or has changed."""
-        try:
-            data = read_plain(self.path(sha256), self.root)
-        except FileNotFoundError:
-            data = None
-        if data is None or hashlib.sha256(data).hexdigest() != sha256:
+        """The document's text. Raises DOCUMENT_DAMAGED when the file is gone or has changed, here and
+        elsewhere.
+        """
+        data = self._read(sha256)
+        if not _is_of(data, sha256) and self._elsewhere.bring(self.path(sha256)):
+            data = self._read(sha256)
+        if data is None or not _is_of(data, sha256):
             raise fail(
                 "DOCUMENT_DAMAGED",
                 f"the stored text {sha256[:12]} is {'missing' if data is None else 'damaged'}; "
@@ -116,6 +122,12 @@ class ContentStore:
                 sha256=sha256,
             )
         return data.decode("utf-8")
+
+    def _read(self, sha256: str) -> bytes | None:
+        try:
+            return read_plain(self.path(sha256), self.root)
+        except FileNotFoundError:
+            return None
 
     def delete_unreferenced(self, referenced: Set[str], grace_seconds: float = 3600.0) -> int:
         """Delete what no document refers to; the number of files deleted.
@@ -132,4 +144,11 @@ class ContentStore:
                 if found.st_mtime <= newest:
                     os.unlink(name, dir_fd=within)
                     deleted += 1
+        for place, written in self._elsewhere.entries(self._folder).items():
+            if Path(place).name not in referenced and written <= newest:
+                self._elsewhere.remove(self._folder / place)
         return deleted
+
+
+def _is_of(data: bytes | None, sha256: str) -> bool:
+    return data is not None and hashlib.sha256(data).hexdigest() == sha256

@@ -14,11 +14,14 @@ from typing import Any
 
 import structlog
 
+from engine.elsewhere import NOWHERE, Elsewhere
 from engine.fail_point import fail_point
 from engine.plain_file import opened_folder, read_plain
 from engine.plain_folder import staged
 from retrieval.digest import Digest, Summary
+from service.config import Layout
 
+_BESIDE = (".safetensors", ".faiss")  # how the names of a catalog's words and vectors end
 _log = structlog.stdlib.get_logger("longmemory.index")
 
 
@@ -91,8 +94,20 @@ class Catalogs:
     raises FileNotPlainError.
     """
 
-    def __init__(self, folder: Path, root: Path | None = None, staging: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        root: Path | None = None,
+        staging: Path | None = None,
+        elsewhere: Elsewhere = NOWHERE,
+    ) -> None:
         self.folder, self.root, self.staging = folder, root or folder, staging
+        self._elsewhere = elsewhere
+
+    @classmethod
+    def of(cls, layout: Layout, staging: Path | None = None) -> "Catalogs":
+        """Those of a data folder."""
+        return cls(layout.catalogs, layout.data, staging, layout.elsewhere)
 
     def path(self, corpus_id: str, recipe: str, corpus_digest: str) -> Path:
         return self.folder / corpus_id / f"{recipe}-{corpus_digest}.json"
@@ -112,6 +127,17 @@ class Catalogs:
         made = staged(path, self.root, point="catalog", within=self.staging)
         with made as staging, staging.open("w", encoding="utf-8") as file:
             json.dump(fields | {"sha256": _digest(fields)}, file)
+        for beside in (path.with_suffix(ending) for ending in _BESIDE):
+            if beside.exists():
+                self._elsewhere.keep(beside)
+        self._elsewhere.keep(path)  # last: it names the others
+
+    def bring(self, corpus_id: str, catalog: Catalog) -> None:
+        """Sees that the files beside a catalog are here, if they are anywhere."""
+        path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
+        for beside in (path.with_suffix(ending) for ending in _BESIDE):
+            if not beside.exists():
+                self._elsewhere.bring(beside)
 
     def keep_only(self, corpus_id: str, catalog: Catalog) -> None:
         """Drops a corpus' earlier catalogs, once its record names this one. The last of them whose texts
@@ -119,6 +145,10 @@ class Catalogs:
         removed since.
         """
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
+        self._drop_elsewhere(path, {path.stem, self._drop_earlier(path, catalog)})
+
+    def _drop_earlier(self, path: Path, catalog: Catalog) -> str:
+        """Drops those that lie here; the name of the one that stays."""
         with opened_folder(path.parent, self.root) as folder:
             written = _time_of(path.name, folder)
             # One written later is another worker's, who indexed what the corpus is by now.
@@ -134,6 +164,14 @@ class Catalogs:
                     with suppress(FileNotFoundError):
                         os.unlink(other, dir_fd=folder)
                         fail_point("catalog.dropped")
+        return stays
+
+    def _drop_elsewhere(self, path: Path, stay: set[str]) -> None:
+        there = self._elsewhere.entries(path.parent)
+        written = there.get(path.name, 0.0)
+        for name in there:
+            if Path(name).stem not in stay and there[name] < written:
+                self._elsewhere.remove(path.parent / name)
 
     def get(self, corpus_id: str, recipe: str, corpus_digest: str) -> Catalog | None:
         """The catalog of a corpus' content under a recipe, or None where it was never made. Where it is
@@ -141,7 +179,7 @@ class Catalogs:
         """
         path = self.path(corpus_id, recipe, corpus_digest)
         try:
-            return _read(path, self.root)
+            return self._read(path)
         except FileNotFoundError:
             return None
         except CatalogDamagedError as error:
@@ -157,7 +195,7 @@ class Catalogs:
             return stand_in
 
     def written(self, corpus_id: str, recipe: str, corpus_digest: str) -> int:
-        """When a catalog was written, in nanoseconds; 0 where there is none."""
+        """When a catalog was written here, in nanoseconds; 0 where there is none."""
         try:
             return self.path(corpus_id, recipe, corpus_digest).stat().st_mtime_ns
         except FileNotFoundError:
@@ -174,6 +212,17 @@ class Catalogs:
             except CatalogDamagedError:
                 damaged.append(path)
         return whole, damaged
+
+    def _read(self, path: Path) -> Catalog:
+        """Raises CatalogDamagedError, FileNotPlainError, FileNotFoundError: of here and elsewhere."""
+        try:
+            return _read(path, self.root)
+        except (FileNotFoundError, CatalogDamagedError):
+            if not self._elsewhere.bring(path):
+                raise
+        catalog = _read(path, self.root)
+        self._drop_earlier(path, catalog)  # what it replaced was dropped by who wrote it
+        return catalog
 
     def _newest(
         self, place: Path, names: Iterable[str], recipe: str, folder: int

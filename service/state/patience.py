@@ -9,7 +9,9 @@ import structlog
 
 from service.errors import ServiceError
 
-_PASSING = frozenset({"STATE_UNAVAILABLE", "STATE_READ_ONLY", "STATE_FULL", "STATE_CONFLICT"})
+_PASSING = frozenset(
+    {"STATE_UNAVAILABLE", "STATE_READ_ONLY", "STATE_FULL", "STATE_CONFLICT", "STORE_UNAVAILABLE"}
+)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 _log = structlog.stdlib.get_logger("longmemory.state")
 

@@ -201,6 +201,7 @@ class Uploads:
         except ServiceError:
             delete_file(part, self._root)
             raise
+        self._content.keep(part, facts.sha256)
         with self._store.transaction():
             self._corpora.add_document(upload.corpus_id, upload.document_id, facts)
             self._put(upload, facts.byte_count, True)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from service.cli import doctor_surroundings
 from service.cli.doctor import FAIL, OK, WARN, Check
-from service.cli.doctor_surroundings import check_device, check_port, checks_of_state
+from service.cli.doctor_surroundings import check_device, check_port, check_store, checks_of_state
 from service.cli.main import app
 
 
@@ -104,12 +104,33 @@ def test_a_device_that_is_not_there_is_told() -> None:
         assert (found.status, "--device cpu" in found.mend) == (FAIL, True)
 
 
+def test_a_store_that_keeps_files_is_well_and_left_as_it_was(tmp_path: Path) -> None:
+    assert check_store(f"file://{tmp_path}/store").status == OK
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+
+
+def test_a_store_that_cannot_be_used_is_told_with_its_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for wrong in (f"file://{tmp_path}/file/below", "https://example.com/x", "gs://bucket/x"):
+        found = check_store(wrong)
+        assert (found.status, bool(found.mend)) == (FAIL, True)
+
+
 def test_the_command_runs_them_all(tmp_path: Path, start_redis: Callable[..., str]) -> None:
-    flags = ["--state", start_redis(), "--metrics", "127.0.0.1:0", "--http", "nowhere"]
+    flags = ["--store", f"file://{tmp_path}/store"]
+    flags += ["--state", start_redis(), "--metrics", "127.0.0.1:0", "--http", "nowhere"]
     command = ["doctor", "--json", "--data", str(tmp_path), "--server", "127.0.0.1:1", *flags]
     result = CliRunner().invoke(app, command)
     found: dict[str, Any] = {one["name"]: one for one in json.loads(result.stdout)["checks"]}
-    assert found.keys() >= {"disk", "device", "metrics port", "http port", "redis", "clock"}
+    assert found.keys() >= {
+        "disk",
+        "device",
+        "metrics port",
+        "http port",
+        "redis",
+        "clock",
+        "store",
+    }
     assert found["http port"]["status"] == FAIL
     assert result.exit_code == 1
     assert all(one["mend"] for one in found.values() if one["status"] != OK)
