@@ -15,7 +15,9 @@ class Elsewhere(Protocol):
     """
 
     def keep(self, path: Path, source: Path | None = None) -> None:
-        """Copies the file there, from `source` where it does not lie in its place yet."""
+        """Copies the file there, from `source` where it does not lie in its place yet. A copy that has
+        been there for long is made anew, so that no sweep finds it old.
+        """
         ...
 
     def bring(self, path: Path) -> bool:

@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from retrieval.quantised_keys import QuantisedKeys, quantise
 from retrieval.windows import Window, WindowSize
 
 FORMAT = 3
+_AT_ONCE = 8  # records that are brought here from elsewhere
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,12 +144,24 @@ class WindowShelf:
         try:
             record = plain_descriptor(self.path(digest), self.root, os.O_RDONLY)
         except FileNotFoundError:
-            return self._elsewhere.bring(self.path(digest))
-        try:
-            os.utime(record)  # in use again: a sweep that runs before a catalog names it lets it be
-        finally:
-            os.close(record)
+            if not self._elsewhere.bring(self.path(digest)):
+                return False
+        else:
+            try:
+                os.utime(
+                    record
+                )  # in use again: a sweep that runs before a catalog names it lets it be
+            finally:
+                os.close(record)
+        self._elsewhere.keep(self.path(digest))
         return True
+
+    def bring(self, digests: Iterable[str]) -> None:
+        """Sees that records are here, if they are anywhere; several at once, for each takes a while."""
+        missing = [self.path(digest) for digest in digests if not self.path(digest).exists()]
+        if missing:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                list(pool.map(self._elsewhere.bring, missing))
 
     def put(self, digest: str, record: WindowRecord) -> None:
         """Stores a record whole or not at all; storing it again changes nothing."""

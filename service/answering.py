@@ -66,6 +66,7 @@ class MemoryAnswerer:
     async def decide(self, question: Question) -> Decision:
         """The route that would be taken; raises what `answer` would raise before generating."""
         with self._admission.admit(tokens_asked(question.text, 0, 0, 0), question.deadline):
+            await self._fetch(question)
             plan = await self._thread.run(lambda: self._plan(question))
             return replace(plan.decision, id="")  # nothing is answered that could be judged
 
@@ -80,6 +81,7 @@ class MemoryAnswerer:
         most = question.sampling.max_tokens
         with self._admission.admit(self._tokens(question, most), question.deadline) as place:
             with span("route") as told:
+                await self._fetch(question)
                 plan, began = await self._thread.run(lambda: self._begin(question))
                 told |= {"route": plan.decision.route.value, "reason": plan.decision.reason}
             with span("prepare") as told:
@@ -121,9 +123,17 @@ class MemoryAnswerer:
                 field="query.route",
             )
         with self._admission.admit(self._tokens(question, 0), question.deadline):
+            await self._fetch(question)
             plan, _ = await self._thread.run(lambda: self._begin(question))
             prepared = await self._prepare(plan, question)
             return replace(plan.decision.with_effort(prepared.effort), id=""), prepared
+
+    async def _fetch(self, question: Question) -> None:
+        """What another machine has made is brought here while the model works on."""
+        if self._library.is_shared:
+            await asyncio.to_thread(
+                lambda: self._library.fetch(self._corpora.get(question.corpus_id))
+            )
 
     def _tokens(self, question: Question, most: int) -> int:
         evidence = self._config.reading.evidence

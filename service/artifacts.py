@@ -9,6 +9,7 @@ from engine.plain_folder import delete_tree
 from retrieval.window_index import delete_torn_windows, delete_unreferenced_windows
 from service.config import Layout
 from service.errors import ServiceError
+from service.queues import Queue
 from service.removal import links_told, remove_tree
 from service.state.cartridge_shelf import CartridgeRecord
 from service.state.content import ContentStore
@@ -30,6 +31,13 @@ class StoredArtifacts:
     ) -> None:
         self._store, self._layout = store, layout
         self._corpora, self._content = corpora, content
+
+    @classmethod
+    def of(cls, queue: Queue) -> "StoredArtifacts":
+        """A tenant's, for those who work on its jobs."""
+        layout = queue.tenant.layout
+        content = ContentStore(layout.data, layout.elsewhere)
+        return cls(queue.tenant.store, layout, queue.corpora, content)
 
     def forget_corpus(self, deleted: DeletedCorpus) -> None:
         """Drops its catalog and cartridges, then windows and texts that nobody names any more."""

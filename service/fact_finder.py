@@ -9,6 +9,7 @@ from cartridges.store import Cartridge
 from engine.model import LanguageModel
 from retrieval.question_kind import kind_of, names_nothing
 from service.answers import Question
+from service.errors import ServiceError
 from service.library import Library, ResidentCorpus
 from service.routes import Budget, Routes
 from service.routing.facts import CartridgeFacts, Facts
@@ -76,6 +77,8 @@ class FactFinder:
             manifest = self._library.manifest(corpus.id, record.id, record.tensor_digest)
         except CartridgeError as error:
             return CartridgeFacts(record.id, problem=(error.reason, str(error)))
+        except ServiceError as error:  # it lies in a store that does not answer
+            return CartridgeFacts(record.id, problem=(error.reason, error.message))
         changed = 0.0
         if record.state is CartridgeState.STALE:
             changed = share_changed(manifest.windows, resident.windows)

@@ -141,6 +141,7 @@ class JobWork:
         )
         request = TrainRequest.of(job.request)
         trainer = Trainer(self._model, self._embedder, self._layout, self._shelf)
+        library.fetch(corpus)
         resident = library.corpus(corpus)
         steps = trainer.train(work, corpus, resident, request, lease.committing)
         metrics: dict[str, float] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cartridges.manifest import CartridgeError, Manifest
 from cartridges.store import Cartridge, load_cartridge, read_manifest
+from engine.elsewhere import NOWHERE
 from engine.errors import FileNotPlainError
 from engine.model import LanguageModel
 from engine.prompts import Prompter
@@ -147,6 +148,11 @@ class Library:
         self._corpora, self._cartridges = memory.corpora.new(), memory.cartridges.new()
         self._manifests = FairCaches[_Name, Manifest](_MANIFESTS).new()
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines may have made what is to be loaded."""
+        return self._layout.elsewhere is not NOWHERE
+
     def corpus(self, corpus: Corpus) -> ResidentCorpus:
         """The index of a corpus as last indexed, or the earlier one that stands in for a damaged one;
         loaded again where the same content was indexed again.
@@ -169,6 +175,19 @@ class Library:
                 )
             resident = self._corpora.put(key, self._load(corpus.id, catalog, written))
         return resident
+
+    def fetch(self, corpus: Corpus) -> None:
+        """Sees that all that `corpus` loads is here, if it is anywhere. May be called from any thread,
+        so that none waits for the store on the model's. Raises STORE_UNAVAILABLE, STORE_REFUSED.
+        """
+        digest = corpus.indexed_digest or ""
+        if not digest or not self.is_shared or (corpus.id, digest) in self._corpora:
+            return
+        if catalog := self._catalogs.get(corpus.id, self._recipe, digest):
+            self._catalogs.bring(corpus.id, catalog)
+            self._windows.bring(catalog.windows)
+            for document in catalog.documents:
+                self._content.bring(document.sha256)
 
     def manifest(self, corpus_id: str, cartridge_id: str, tensor_digest: str) -> Manifest:
         """What a cartridge says of itself; loads none of its tensors.

@@ -20,6 +20,7 @@ import structlog
 from engine.config import EngineConfig
 from engine.fail_point import fail_point
 from retrieval.crag import Condense
+from service.artifacts import StoredArtifacts
 from service.config import STATE_VARIABLE, STORE_VARIABLE, Layout
 from service.cores import CoreShare
 from service.errors import ServiceError, fail
@@ -45,7 +46,7 @@ from service.tenants import Tenants
 IDLE_SECONDS = 60.0
 
 _POLL_SECONDS = 0.2
-_SWEEP_SECONDS = 60.0
+_SWEEP_SECONDS, _TIDY_SECONDS = 60.0, 3600.0
 _log = structlog.stdlib.get_logger("longmemory.worker")
 
 T = TypeVar("T")
@@ -85,7 +86,7 @@ class Worker:
         if is_shared(settings.state):
             agree_on_model(store, self._tools.model.fingerprint)
         self._cores = CoreShare(layout.cores, "worker", "server", engine.threads, layout.data)
-        self._swept = float("-inf")
+        self._swept = self._tidied = float("-inf")
 
     def run(self) -> None:
         """Works until no job has come for a while, or it is told to stop, or its server is gone."""
@@ -149,6 +150,14 @@ class Worker:
             return
         self._swept = time.monotonic()
         self._waited_for(self._queues.sweep)
+        if self._settings.store and time.monotonic() - self._tidied >= _TIDY_SECONDS:
+            self._tidied = time.monotonic()
+            self._waited_for(self._tidy)
+
+    def _tidy(self) -> None:
+        """What was brought here for jobs and is needed no more; a server's folder tidies itself."""
+        for queue in self._queues.all():
+            StoredArtifacts.of(queue).sweep()
 
     def _waited_for(self, act: Callable[[], T]) -> T:
         return patiently(act, self._around.pause_for)

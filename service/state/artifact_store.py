@@ -8,6 +8,7 @@ of a write. Names follow from contents or from claims, so no two writers mean di
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 PROTOCOLS = ("file", "memory", "s3", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "sftp", "smb")
 """What a URL may begin with; one that is fetched from a website, or a chain of several, is no store."""
 
+_FRESH_SECONDS = 1200.0  # a third of what a sweep lets be
+_AWAY_SECONDS = 5.0  # for which a store that did not answer is not asked again
 _DIGEST_BYTES = 32
 _BLOCK_BYTES = 1024 * 1024
 _log = structlog.stdlib.get_logger("longmemory.store")
@@ -90,9 +93,12 @@ class ArtifactStore:
     def __init__(self, files: AbstractFileSystem, base: str, data: Path, told: str) -> None:
         self._files, self._base, self._data, self._told = files, base.rstrip("/"), data, told
         self._torn: set[str] = set()  # copies that were read and found so
+        self._away: tuple[float, ServiceError] | None = None  # until when, and what was told
 
     def keep(self, path: Path, source: Path | None = None) -> None:
-        """Copies a file there, unless the same is there already. Raises OSError too, of this side."""
+        """Copies a file there, unless the same is there already and new. Raises OSError too, of this
+        side.
+        """
         name = self._name(path)
         with open_plain(source or path, self._data) as file:
             digest = hashlib.file_digest(file, "sha256").digest()
@@ -164,13 +170,15 @@ class ArtifactStore:
             raise _TornError
 
     def _seems(self, name: str, digest: bytes, size: int) -> bool:
-        """Whether a copy is there that was written with that digest and has the right size."""
+        """Whether a new copy is there that was written with that digest and has the right size."""
         copy = self._opened(name)
         if copy is None:
             return False
         with copy:
             is_same = copy.read(_DIGEST_BYTES) == digest
-        return is_same and int(self._files.info(name)["size"]) == _DIGEST_BYTES + size
+        info = self._files.info(name)
+        is_fresh = time.time() - _written(info) < _FRESH_SECONDS
+        return is_same and is_fresh and int(info["size"]) == _DIGEST_BYTES + size
 
     def _name(self, path: Path) -> str:
         return f"{self._base}/{self._key(path)}"
@@ -181,7 +189,11 @@ class ArtifactStore:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Inside, what a driver raises becomes an error with its mend; its words may hold secrets."""
+        """Inside, what a driver raises becomes an error with its mend; its words may hold secrets. Who
+        comes soon after is told the same at once: a driver may take long to give up.
+        """
+        if self._away and time.monotonic() < self._away[0]:
+            raise self._away[1]
         try:
             yield
         except ServiceError:
@@ -193,11 +205,14 @@ class ArtifactStore:
                 "to, by the credentials in its environment",
             ) from error
         except Exception as error:
-            raise fail(
+            away = fail(
                 "STORE_UNAVAILABLE",
                 f"the store {self._told} does not answer ({type(error).__name__}); see that it can be "
                 "reached and written to, then try again",
-            ) from error
+                retry_after_seconds=_AWAY_SECONDS,
+            )
+            self._away = time.monotonic() + _AWAY_SECONDS, away
+            raise away from error
 
 
 class _TornError(Exception):

@@ -82,6 +82,11 @@ class ContentStore:
         """Copies a file elsewhere too, which may take a while: before a record of it is made."""
         self._elsewhere.keep(self.path(sha256), temp_path)
 
+    def bring(self, sha256: str) -> None:
+        """Sees that a document is here, if it is anywhere."""
+        if not self.path(sha256).exists():
+            self._elsewhere.bring(self.path(sha256))
+
     def put_file(self, temp_path: Path, facts: TextFacts | None = None) -> str:
         """Move a file into the store and make it durable; its sha256.
 

@@ -21,7 +21,6 @@ from engine.plain_folder import staged
 from retrieval.digest import Digest, Summary
 from service.config import Layout
 
-_BESIDE = (".safetensors", ".faiss")  # how the names of a catalog's words and vectors end
 _log = structlog.stdlib.get_logger("longmemory.index")
 
 
@@ -127,16 +126,17 @@ class Catalogs:
         made = staged(path, self.root, point="catalog", within=self.staging)
         with made as staging, staging.open("w", encoding="utf-8") as file:
             json.dump(fields | {"sha256": _digest(fields)}, file)
-        for beside in (path.with_suffix(ending) for ending in _BESIDE):
+        for beside in (path.with_suffix(".safetensors"), path.with_suffix(".faiss")):
             if beside.exists():
                 self._elsewhere.keep(beside)
         self._elsewhere.keep(path)  # last: it names the others
 
     def bring(self, corpus_id: str, catalog: Catalog) -> None:
         """Sees that the files beside a catalog are here, if they are anywhere."""
-        path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
-        for beside in (path.with_suffix(ending) for ending in _BESIDE):
-            if not beside.exists():
+        place = (corpus_id, catalog.recipe, catalog.corpus_digest)
+        told = catalog.dense is not None and bool(catalog.dense.lists)
+        for beside, is_told in ((self.words(*place), True), (self.vectors(*place), told)):
+            if is_told and not beside.exists():
                 self._elsewhere.bring(beside)
 
     def keep_only(self, corpus_id: str, catalog: Catalog) -> None:

@@ -1,6 +1,8 @@
 """Copies of files under a URL: whole or as good as not there, each tenant's apart, no secret told."""
 
 import hashlib
+import os
+import time
 import uuid
 from pathlib import Path
 
@@ -8,9 +10,13 @@ import fsspec
 import pytest
 
 from engine.elsewhere import NOWHERE
+from service.artifacts import StoredArtifacts
 from service.errors import ServiceError
+from service.queues import Queue
 from service.state.artifact_store import ArtifactStore, open_artifacts
 from service.state.content import ContentStore, examine
+from service.state.sqlite_store import SqliteStore
+from service.tenants import Tenants
 
 TEXT = b"The lamp of the pier is tended by Wilhelmina."
 NAME = "documents/ab/text"
@@ -105,6 +111,18 @@ def test_what_is_there_already_is_not_written_again(here: Machine, url: str) -> 
     assert copies(url)[NAME][32:] == b"another text"
 
 
+def test_a_copy_that_has_been_there_for_long_is_written_anew(
+    here: Machine, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = here.write(NAME, TEXT)
+    here.store.keep(path)
+    (first,) = here.store.entries(here.data / "documents").values()
+    monkeypatch.setattr("service.state.artifact_store._FRESH_SECONDS", -1.0)
+    time.sleep(0.01)
+    here.store.keep(path)
+    assert next(iter(here.store.entries(here.data / "documents").values())) > first
+
+
 def test_a_folder_goes_with_all_that_is_in_it_and_nothing_beside_it(here: Machine) -> None:
     for name in ("indexes/one/a.json", "indexes/one/b.json", "indexes/one-more/a.json"):
         here.store.keep(here.write(name, TEXT))
@@ -178,9 +196,10 @@ class Away(fsspec.AbstractFileSystem):  # type: ignore[misc]
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
-        self.error = error
+        self.error, self.asked = error, 0
 
     def _open(self, *given: object, **named: object) -> object:
+        self.asked += 1
         raise self.error
 
     def find(self, *given: object, **named: object) -> object:
@@ -208,3 +227,51 @@ def test_a_store_that_is_away_is_told_without_its_secrets(
             act(path)
         assert caught.value.reason == reason
         assert "AKIA" not in caught.value.message
+
+
+def test_a_store_that_did_not_answer_is_not_waited_for_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = Away(TimeoutError())
+    store = ArtifactStore(files, "place", tmp_path, "s3://bucket/place")
+    for _ in range(5):
+        with pytest.raises(ServiceError) as caught:
+            store.bring(tmp_path / "file")
+    assert files.asked == 1
+    assert caught.value.retry_after_seconds
+    monkeypatch.setattr("service.state.artifact_store._AWAY_SECONDS", 0.0)
+    store = ArtifactStore(files, "place", tmp_path, "s3://bucket/place")
+    for _ in range(5):
+        with pytest.raises(ServiceError):
+            store.bring(tmp_path / "file")
+    assert files.asked == 6
+
+
+def test_what_was_brought_of_corpora_that_are_gone_is_swept_here(
+    here: Machine, tmp_path: Path
+) -> None:
+    store = SqliteStore(tmp_path / "records")
+    queue = Queue.of(Tenants(store, here.data, here.store).of("default"))
+    queue.corpora.create("books")
+    for name in ("indexes/books/a.json", "indexes/gone/a.json", "cartridges/gone/one/x.1/part"):
+        here.write(name, b"{}")
+    StoredArtifacts.of(queue).sweep()
+    left = sorted(path.relative_to(here.data).as_posix() for path in here.data.rglob("*.json"))
+    assert left == ["indexes/books/a.json"]
+    assert not (here.data / "cartridges" / "gone").exists()
+    store.close()
+
+
+def test_a_sweep_beside_a_store_that_is_away_removes_nothing_and_goes_on(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    away = ArtifactStore(Away(ConnectionError()), "place", data, "s3://bucket/place")
+    store = SqliteStore(tmp_path / "records")
+    queue = Queue.of(Tenants(store, data, away).of("default"))
+    text = data / "documents" / "ab" / hashlib.sha256(TEXT).hexdigest()
+    text.parent.mkdir(parents=True)
+    text.write_bytes(TEXT)
+    os.utime(text, (0, 0))
+    StoredArtifacts.of(queue).sweep()
+    assert text.exists()
+    store.close()

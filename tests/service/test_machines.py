@@ -1,7 +1,7 @@
 """Two servers and two workers with data folders of their own, one Redis and one store of files."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,28 @@ class Machines:
     workers: tuple[WorkerProcess, WorkerProcess]
     store: Path
     another: Callable[[str], AbstractContextManager[Server]]
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Inside, nobody reaches the store."""
+        aside = self.store.with_name("aside")
+        self.store.rename(aside)
+        self.store.write_text("no folder any more")
+        try:
+            yield
+        finally:
+            self.store.unlink()
+            aside.rename(self.store)
+
+    def takes(self, server: Server, corpus_id: str, documents: dict[str, str]) -> bool:
+        """Whether a server takes documents; for a while after the store was away it does not ask it."""
+        try:
+            server.upload(corpus_id, documents)
+        except grpc.RpcError as error:
+            if reason(error) != "STORE_UNAVAILABLE":
+                raise
+            return False
+        return True
 
     def stored(self, folder: str) -> list[str]:
         found = (self.store / folder).rglob("*")
@@ -166,19 +188,13 @@ def test_while_the_store_is_away_what_is_here_is_answered_and_uploads_are_told(
 ) -> None:
     first, _ = machines.servers
     first.queries.Query(first.query(shared, query_pb2.ROUTE_CRAG))
-    aside = machines.store.with_name("aside")
-    machines.store.rename(aside)
-    machines.store.write_text("no folder any more")
-    try:
+    with machines.away():
         assert first.queries.Query(first.query(shared, query_pb2.ROUTE_CRAG)).evidence
         with pytest.raises(grpc.RpcError) as caught:
             first.register("later", sources)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert reason(caught.value) == "STORE_UNAVAILABLE"
-    finally:
-        machines.store.unlink()
-        aside.rename(machines.store)
-    first.upload("later", sources)
+    until(lambda: machines.takes(first, "later", sources), "the store to be asked again")
     again = corpus_pb2.IndexCorpusRequest(name="corpora/later")
     first.succeed(first.corpora.IndexCorpus(again))
 
@@ -187,11 +203,9 @@ def test_a_job_waits_for_a_store_that_is_away(machines: Machines, sources: dict[
     first, second = machines.servers
     made = corpus_pb2.CreateCorpusRequest(corpus_id="patient", corpus=corpus_pb2.Corpus())
     first.corpora.CreateCorpus(made)
-    first.upload("patient", {name: f"{text}\nPatience." for name, text in sources.items()})
-    aside = machines.store.with_name("aside")
-    machines.store.rename(aside)
-    machines.store.write_text("no folder any more")
-    try:
+    texts = {name: f"{text}\nPatience." for name, text in sources.items()}
+    until(lambda: machines.takes(first, "patient", texts), "the store to be asked again")
+    with machines.away():
         request = corpus_pb2.IndexCorpusRequest(name="corpora/patient")
         operation = first.corpora.IndexCorpus(request)
         told = operations_pb2.GetOperationRequest(name=operation.name)
@@ -202,7 +216,4 @@ def test_a_job_waits_for_a_store_that_is_away(machines: Machines, sources: dict[
             ),
             "the job to meet the store",
         )
-    finally:
-        machines.store.unlink()
-        aside.rename(machines.store)
     assert second.succeed(operation).attempt >= 2
