@@ -16,6 +16,8 @@ from service.telemetry.logs import LogSettings
 STATE_VARIABLE = "LONGMEMORY_STATE"
 """Names the state; a server's worker finds it here, since all can read a process' arguments."""
 
+MOST_REHEARSED = 64
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
@@ -38,6 +40,7 @@ class ServiceConfig:
     reading: ReadingSettings = field(default_factory=ReadingSettings)
     crag: CragSettings = field(default_factory=CragSettings)
     instant_tokens: int = 4096  # corpora up to this get a cartridge by themselves; 0: none does
+    rehearse: int = 0  # questions that a corpus is asked of itself once it is indexed
     state: str = ""  # where records are kept: a URL of Redis; empty: SQLite in the data folder
     workers: int | None = None  # 0 or 1 process to index and train; None: 1 with SQLite alone
     resident_corpora: int = 8  # of all tenants together
@@ -54,6 +57,7 @@ class ServiceConfig:
             raise ValueError(f"drafted is {self.drafted}; give a whole number in 0..64")
         if self.resident_tenants < 1:
             raise ValueError(f"resident_tenants is {self.resident_tenants}; give at least 1")
+        check_rehearsed(self.rehearse)
 
     @property
     def engine(self) -> EngineConfig:
@@ -106,3 +110,9 @@ class Layout:
     def cartridge(self, corpus_id: str, cartridge_id: str) -> Path:
         """The folder of a stored cartridge; ids are validated before they come here."""
         return self.cartridges / corpus_id / cartridge_id
+
+
+def check_rehearsed(questions: int) -> None:
+    """Raises ValueError where a corpus cannot be asked so many questions of itself."""
+    if questions and not 2 <= questions <= MOST_REHEARSED:
+        raise ValueError(f"rehearse is {questions}; give 0, or 2 to {MOST_REHEARSED} questions")
