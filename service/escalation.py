@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from service.answers import AnswerEvent, Decision, Delta, Option, Route, Summary
+from service.answers import AnswerEvent, Decision, Delta, Fallback, Option, Route, Summary
 
 ESCALATED = "ESCALATED"
 DOUBT = 0.25  # chance that the corpus does not tell, up to which a refusal is doubted
@@ -71,14 +71,14 @@ def text_of(events: Sequence[AnswerEvent]) -> str:
 
 def escalated(first: Decision, second: Decision) -> Decision:
     """The decision of a second try; it keeps the terms and the chance of the first."""
+    refused = f"{first.route.value} said that the text does not tell, which it likely does"
     return replace(
         second,
         requested=first.requested,
         reason=ESCALATED,
-        explanation=f"{first.route.value} said that the text does not tell, which it likely does; "
-        f"{second.route.value} was next: {first.explanation}",
+        explanation=f"{refused}; {second.route.value} was next: {first.explanation}",
         options=first.options,
-        fallbacks=first.fallbacks,
+        fallbacks=(*first.fallbacks, Fallback(first.route, "REFUSED", refused)),
         propensity=first.propensity,
     )
 

@@ -86,6 +86,7 @@ def test_a_second_try_keeps_the_terms_of_the_first() -> None:
         "ESCALATED",
     )
     assert (told.id, told.options, told.propensity) == ("e", CRAG_FIRST.options, 0.5)
+    assert [(one.route, one.reason) for one in told.fallbacks] == [(Route.CRAG, "REFUSED")]
     assert "crag said that the text does not tell" in told.explanation
 
 
