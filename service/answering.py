@@ -10,6 +10,7 @@ import structlog
 
 from cartridges.manifest import CartridgeError
 from cartridges.store import Cartridge
+from service import escalation
 from service.admission import Admission, Place, tokens_asked
 from service.answers import (
     AnswerEvent,
@@ -23,15 +24,6 @@ from service.answers import (
 )
 from service.config import ServiceConfig
 from service.errors import ServiceError, fail
-from service.escalation import (
-    escalated,
-    in_time,
-    is_refusal,
-    opening,
-    second_route,
-    text_of,
-    with_spent,
-)
 from service.fact_finder import FactFinder
 from service.generating import Times, generate
 from service.library import Library, ResidentCorpus
@@ -101,11 +93,13 @@ class MemoryAnswerer:
                 plan, began = await self._thread.run(lambda: self._begin(question))
                 told |= {"route": plan.decision.route.value, "reason": plan.decision.reason}
             attempt = self._attempt(question, plan, arrived, began, place)
-            second = None if self._routes.prompter.is_led else second_route(plan.decision)
+            second = (
+                None if self._routes.prompter.is_led else escalation.second_route(plan.decision)
+            )
             if second:
                 async with aclosing(attempt) as events:
-                    held = await opening(events)
-                    if not (is_refusal(text_of(held)) and in_time(second, question.deadline)):
+                    held = await escalation.opening(events)
+                    if not escalation.is_due(second, held, question.deadline):
                         for event in held:
                             yield event
                         async for event in events:
@@ -114,7 +108,7 @@ class MemoryAnswerer:
                 again = await self._thread.run(lambda: self._again(question, plan, second))
                 spent = place.tokens - most
                 attempt = self._attempt(question, again, arrived, time.monotonic(), place)
-                attempt = with_spent(attempt, spent, held)
+                attempt = escalation.with_spent(attempt, spent, held)
             async with aclosing(attempt) as events:  # else a closed answer is decoded on
                 async for event in events:
                     yield event
@@ -143,7 +137,7 @@ class MemoryAnswerer:
     def _again(self, question: Question, plan: _Plan, second: Option) -> _Plan:
         """Runs on the model's thread."""
         again = self._plan(replace(question, route=second.route))
-        return replace(again, decision=escalated(plan.decision, again.decision))
+        return replace(again, decision=escalation.escalated(plan.decision, again.decision))
 
     async def _learn(self, question: Question, plan: _Plan, usage: Usage) -> None:
         """An answer that was given is not taken back because it could not be noted."""

@@ -83,9 +83,12 @@ def escalated(first: Decision, second: Decision) -> Decision:
     )
 
 
-def in_time(option: Option, deadline: float | None) -> bool:
-    """Whether a route is sure to end by a deadline in `time.monotonic()` seconds."""
-    return deadline is None or time.monotonic() + option.p95 <= deadline
+def is_due(second: Option, held: Sequence[AnswerEvent], deadline: float | None) -> bool:
+    """Whether an answer refuses and its second try is sure to end by a deadline, in `time.monotonic()`
+    seconds.
+    """
+    in_time = deadline is None or time.monotonic() + second.p95 <= deadline
+    return in_time and is_refusal(text_of(held))
 
 
 async def with_spent(

@@ -1,5 +1,6 @@
 """A refusal is doubted once, where the corpus likely tells; nobody reads the answer that refused."""
 
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from engine.model import LanguageModel
 from engine.sampling import SamplingParams
 from service import answering, generating
 from service.answers import Decision, Delta, Option, Question, Route, Summary
-from service.escalation import DOUBT, escalated, is_open, is_refusal, second_route
+from service.escalation import DOUBT, escalated, is_due, is_open, is_refusal, second_route
 from service.routing.choice import RoutingPolicy
 from service.routing.gates import GateSettings
 from service.routing.quality import QualityModel
@@ -75,6 +76,14 @@ def test_an_answer_that_tells_something_is_no_refusal_and_waits_no_longer(text: 
     first = text.partition(". ")[0] + ". "
     assert not is_open(first)
     assert not is_refusal(first)
+
+
+def test_a_second_try_that_may_end_too_late_is_not_begun() -> None:
+    second, held = option(Route.INFINI_RETRI), [Delta(REFUSAL, (7,))]
+    now = time.monotonic()
+    assert is_due(second, held, None)
+    assert is_due(second, held, now + 60.0)
+    assert not is_due(second, held, now + second.p95 / 2)
 
 
 def test_a_second_try_keeps_the_terms_of_the_first() -> None:

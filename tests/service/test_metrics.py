@@ -12,9 +12,9 @@ from grpc_room import open_room, refused
 from longmemory.v1 import query_pb2, query_pb2_grpc
 
 from service.errors import REASONS
+from service.escalation import ESCALATED
 from service.library import LibraryLoad
 from service.model_thread import ModelLoad
-from service.escalation import ESCALATED
 from service.routing import choice
 from service.rpc.server import METHODS, ServerConfig, start
 from service.state.job import JobCensus, JobKind, JobState
