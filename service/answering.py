@@ -10,8 +10,18 @@ import structlog
 
 from cartridges.manifest import CartridgeError
 from cartridges.store import Cartridge
-from service.admission import Admission, tokens_asked
-from service.answers import AnswerEvent, Decision, Question, Reading, Route, Summary, Usage
+from service import escalation
+from service.admission import Admission, Place, tokens_asked
+from service.answers import (
+    AnswerEvent,
+    Decision,
+    Option,
+    Question,
+    Reading,
+    Route,
+    Summary,
+    Usage,
+)
 from service.config import ServiceConfig
 from service.errors import ServiceError, fail
 from service.fact_finder import FactFinder
@@ -84,22 +94,52 @@ class MemoryAnswerer:
                 await self._fetch(question)
                 plan, began = await self._thread.run(lambda: self._begin(question))
                 told |= {"route": plan.decision.route.value, "reason": plan.decision.reason}
-            with span("prepare") as told:
-                prepared = await self._prepare(plan, question)
-                told["prompt_tokens"] = len(prepared.prompt)
-            place.tokens = len(prepared.prompt) + most
-            times = Times(arrived, began, time.monotonic())
-            yield plan.decision.with_effort(prepared.effort)
-            yield prepared.evidence
-            _check_deadline(question)
-            generating = generate(self._thread, prepared, question.sampling, times)
-            with span("generate") as told:
-                async with aclosing(generating) as events:  # else a closed answer is decoded on
-                    async for event in events:
-                        if isinstance(event, Summary):
-                            told["output_tokens"] = event.usage.output_tokens
-                            await self._learn(question, plan, event.usage)
-                        yield event
+            attempt = self._attempt(question, plan, arrived, began, place)
+            second = (
+                None if self._routes.prompter.is_led else escalation.second_route(plan.decision)
+            )
+            if second:
+                async with aclosing(attempt) as events:
+                    held = await escalation.opening(events)
+                    if not escalation.is_due(second, held, question.deadline):
+                        for event in held:
+                            yield event
+                        async for event in events:
+                            yield event
+                        return
+                again = await self._thread.run(lambda: self._again(question, plan, second))
+                spent = place.tokens - most
+                attempt = self._attempt(question, again, arrived, time.monotonic(), place)
+                attempt = escalation.with_spent(attempt, spent, held)
+            async with aclosing(attempt) as events:  # else a closed answer is decoded on
+                async for event in events:
+                    yield event
+
+    async def _attempt(
+        self, question: Question, plan: _Plan, arrived: float, began: float, place: Place
+    ) -> AsyncGenerator[AnswerEvent]:
+        """The events of a decided question."""
+        with span("prepare") as told:
+            prepared = await self._prepare(plan, question)
+            told["prompt_tokens"] = len(prepared.prompt)
+        place.tokens = len(prepared.prompt) + question.sampling.max_tokens
+        times = Times(arrived, began, time.monotonic())
+        yield plan.decision.with_effort(prepared.effort)
+        yield prepared.evidence
+        _check_deadline(question)
+        generating = generate(self._thread, prepared, question.sampling, times)
+        with span("generate") as told:
+            async with aclosing(generating) as events:
+                async for event in events:
+                    if isinstance(event, Summary):
+                        told["output_tokens"] = event.usage.output_tokens
+                        await self._learn(question, plan, event.usage)
+                    yield event
+
+    def _again(self, question: Question, plan: _Plan, second: Option) -> _Plan:
+        """Runs on the model's thread."""
+        again = self._plan(replace(question, route=second.route))
+        return replace(again, decision=escalation.escalated(plan.decision, again.decision))
 
     async def _learn(self, question: Question, plan: _Plan, usage: Usage) -> None:
         """An answer that was given is not taken back because it could not be noted."""

@@ -20,6 +20,8 @@ STATE_VARIABLE, STORE_VARIABLE = "LONGMEMORY_STATE", "LONGMEMORY_STORE"
 arguments of a process.
 """
 
+MOST_REHEARSED = 64
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
@@ -43,6 +45,7 @@ class ServiceConfig:
     reading: ReadingSettings = field(default_factory=ReadingSettings)
     crag: CragSettings = field(default_factory=CragSettings)
     instant_tokens: int = 4096  # corpora up to this get a cartridge by themselves; 0: none does
+    rehearse: int = 0  # questions that a corpus is asked of itself once it is indexed
     state: str = ""  # where records are kept: a URL of Redis; empty: SQLite in the data folder
     store: str = ""  # where files are kept too: a URL; empty: in the data folder alone
     workers: int | None = None  # 0 or 1 process to index and train; None: 1 with SQLite alone
@@ -62,6 +65,7 @@ class ServiceConfig:
             raise ValueError(f"resident_tenants is {self.resident_tenants}; give at least 1")
         if self.store and not is_shared(self.state):
             raise ValueError("store: it is of use to several machines; name their --state too")
+        check_rehearsed(self.rehearse)
 
     @property
     def engine(self) -> EngineConfig:
@@ -115,3 +119,9 @@ class Layout:
     def cartridge(self, corpus_id: str, cartridge_id: str) -> Path:
         """The folder of a stored cartridge; ids are validated before they come here."""
         return self.cartridges / corpus_id / cartridge_id
+
+
+def check_rehearsed(questions: int) -> None:
+    """Raises ValueError where a corpus cannot be asked so many questions of itself."""
+    if questions and not 2 <= questions <= MOST_REHEARSED:
+        raise ValueError(f"rehearse is {questions}; give 0, or 2 to {MOST_REHEARSED} questions")

@@ -59,6 +59,7 @@ class FactFinder:
             asked=len(self._routes.prompter.question_ids(question.text)),
             answer=min(EXPECTED_ANSWER, question.sampling.max_tokens),
             seconds_left=None if deadline is None else deadline - time.monotonic(),
+            rehearsal=resident.catalog.rehearsal,
         )
 
     def load(self, corpus: Corpus, facts: CartridgeFacts) -> Cartridge:

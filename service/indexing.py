@@ -5,7 +5,7 @@ windows and a killed job goes on where it was.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.heap import give_back
 from engine.prompts import Prompter
@@ -71,8 +71,11 @@ class Indexer:
         catalog = Catalog(digest, recipe, tokens, sentences, tuple(entries))
         index = load_index(catalog, self._content, self._shelf)
         catalog = with_digest(catalog, index, lambda text: len(self._prompter.line_ids(text)))
+        before = self._before(corpus_id)
         if self._condense is Condense.SUMMARIES:
-            catalog = with_summaries(catalog, index, self._prompter, self._before(corpus_id))
+            catalog = with_summaries(catalog, index, self._prompter, before)
+        if before and before.texts == catalog.texts:
+            catalog = replace(catalog, rehearsal=before.rehearsal)
         place = corpus_id, recipe, digest
         root, within = self._catalogs.root, self._catalogs.staging
         catalog = with_words(catalog, index, self._catalogs.words(*place), root, within)

@@ -1,13 +1,15 @@
 """What a job's two kinds do with a loaded model: index a corpus, train a cartridge."""
 
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
 from engine.config import EngineConfig
 from engine.embedding import Embedder
+from engine.errors import EngineError
 from engine.fail_point import fail_point
 from engine.model import LanguageModel
 from retrieval.crag import Condense
@@ -20,8 +22,11 @@ from service.indexing import Indexer
 from service.lease import Lease
 from service.library import Library, Memory
 from service.queues import Queue
+from service.rehearsing import Rehearser
 from service.removal import remove_tree
+from service.routing.rehearsal import Rehearsal
 from service.state.content import ContentStore
+from service.state.corpus import Corpus
 from service.state.index_catalog import Catalog, Catalogs
 from service.state.job import Job, JobKind
 from service.training import Trainer, TrainRequest
@@ -55,8 +60,10 @@ class JobWork:
         queue: Queue,
         instant_tokens: int,
         condense: Condense = Condense.EXTRACTS,
+        rehearse: int = 0,
     ) -> None:
         layout, self._condense = queue.tenant.layout, condense
+        self._rehearse = rehearse
         self._layout, self._jobs = layout, queue.jobs
         self._corpora, self._shelf = queue.corpora, queue.shelf
         self._content = ContentStore(layout.data, layout.elsewhere)
@@ -127,11 +134,36 @@ class JobWork:
                 catalogs.keep_only(job.corpus_id, catalog)
         fail_point("catalogs.dropped")
         self._first.order(self._corpora.get(job.corpus_id))
+        if self._rehearse and not _is_rehearsed(catalog, self._rehearse):
+            self._note_rehearsal(job, lease, catalogs, catalog)
         return {"corpus": job.corpus_id}
 
-    def _train(self, job: Job, lease: Lease, work: Path) -> dict[str, object]:
+    def _note_rehearsal(self, job: Job, lease: Lease, catalogs: Catalogs, catalog: Catalog) -> None:
+        """Of a corpus that answers by now: nothing waits for it, and nothing fails by it."""
         corpus = self._corpora.get(job.corpus_id)
-        library = Library(
+        if corpus.indexed_digest != catalog.corpus_digest:
+            return
+        try:
+            rehearsal = self._rehearsed(corpus, lease)
+        except (EngineError, ServiceError) as error:
+            _log.warning("a corpus was not rehearsed", job=job.id, reason=str(error))
+            return
+        path = catalogs.path(job.corpus_id, catalog.recipe, catalog.corpus_digest)
+        with lease.committing(), suppress(FileNotFoundError):
+            path.stat()  # raises where a newer index has swept it away
+            catalogs.put(job.corpus_id, replace(catalog, rehearsal=rehearsal))
+
+    def _rehearsed(self, corpus: Corpus, lease: Lease) -> Rehearsal:
+        steps = Rehearser(self._reader).rehearse(self._library().corpus(corpus), self._rehearse)
+        while True:
+            try:
+                lease.report(next(steps), "rehearsing questions of its own")
+            except StopIteration as end:
+                rehearsal: Rehearsal = end.value
+                return rehearsal
+
+    def _library(self) -> Library:
+        return Library(
             self._layout,
             self._content,
             self._windows,
@@ -139,8 +171,12 @@ class JobWork:
             self._model,
             Memory(1, 0),
         )
+
+    def _train(self, job: Job, lease: Lease, work: Path) -> dict[str, object]:
+        corpus = self._corpora.get(job.corpus_id)
         request = TrainRequest.of(job.request)
         trainer = Trainer(self._model, self._embedder, self._layout, self._shelf)
+        library = self._library()
         library.fetch(corpus)
         resident = library.corpus(corpus)
         steps = trainer.train(work, corpus, resident, request, lease.committing)
@@ -153,3 +189,7 @@ class JobWork:
         if request.cartridge_id != INSTANT:
             self._first.retire(job.corpus_id)
         return {"corpus": job.corpus_id, "cartridge": request.cartridge_id}
+
+
+def _is_rehearsed(catalog: Catalog, wanted: int) -> bool:
+    return catalog.rehearsal is not None and catalog.rehearsal.wanted == wanted

@@ -133,6 +133,10 @@ class Routes:
 
     def _crag(self, corpus: ResidentCorpus, question: str, budget: Budget) -> PreparedContext:
         settings = replace(self._clustering, evidence=budget.evidence)
+        rehearsal = corpus.catalog.rehearsal
+        if rehearsal and rehearsal.lexical is not None:
+            search = replace(settings.search, lexical=rehearsal.lexical)
+            settings = replace(settings, search=search)
         index, is_overview = corpus.index, asks_for_overview(question)
 
         def count(text: str) -> int:

@@ -122,6 +122,7 @@ class WorkerSupervisor:
             "threads": str(config.threads),
             "instant-tokens": str(config.instant_tokens),
             "condense": str(config.crag.condense),
+            "rehearse": str(config.rehearse),
             "log-format": config.logs.format,
             "log-level": config.logs.level,
             "name": name,

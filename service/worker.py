@@ -21,7 +21,7 @@ from engine.config import EngineConfig
 from engine.fail_point import fail_point
 from retrieval.crag import Condense
 from service.artifacts import StoredArtifacts
-from service.config import STATE_VARIABLE, STORE_VARIABLE, Layout
+from service.config import STATE_VARIABLE, STORE_VARIABLE, Layout, check_rehearsed
 from service.cores import CoreShare
 from service.errors import ServiceError, fail
 from service.file_errors import file_error
@@ -61,6 +61,7 @@ class WorkerSettings:
     store: str = ""
     instant_tokens: int = 4096
     condense: Condense = Condense.EXTRACTS
+    rehearse: int = 0  # questions that a corpus is asked of itself once it is indexed
     name: str = field(default_factory=lambda: f"worker-{uuid.uuid4().hex[:8]}")
     idle_seconds: float = float("inf")  # without a job, before it ends
     only_one: bool = False  # ends after one job, or at once where there is none
@@ -70,6 +71,7 @@ class WorkerSettings:
     def __post_init__(self) -> None:
         if not 1 <= self.lease_seconds <= 3600:
             raise ValueError(f"lease is {self.lease_seconds:g}; give 1 to 3600 seconds")
+        check_rehearsed(self.rehearse)
 
 
 class Worker:
@@ -114,7 +116,9 @@ class Worker:
 
     def _work(self, queue: Queue, job: Job) -> None:
         settings = self._settings
-        doing = JobWork(self._tools, queue, settings.instant_tokens, settings.condense)
+        doing = JobWork(
+            self._tools, queue, settings.instant_tokens, settings.condense, settings.rehearse
+        )
         _log.info("job started", job=job.id, kind=str(job.kind), attempt=job.attempt)
         fail_point("job.begun")
         is_mine = self._waited_for(self._done(doing, queue, job))
@@ -214,7 +218,7 @@ def main() -> None:
         "--log-level",
     ):
         parser.add_argument(name, required=True)
-    for name in ("--threads", "--parent", "--instant-tokens"):
+    for name in ("--threads", "--parent", "--instant-tokens", "--rehearse"):
         parser.add_argument(name, required=True, type=int)
     given = parser.parse_args()
     configure_logs(LogSettings(given.log_format, given.log_level))
@@ -226,6 +230,7 @@ def main() -> None:
         os.environ.get(STORE_VARIABLE, ""),
         given.instant_tokens,
         Condense(given.condense),
+        given.rehearse,
         given.name,
         IDLE_SECONDS,
     )

@@ -84,6 +84,15 @@ CondenseOption = Annotated[
         help="What an overview is told: extracts, or summaries that the model makes when it indexes.",
     ),
 ]
+RehearseOption = Annotated[
+    int,
+    typer.Option(
+        "--rehearse",
+        min=0,
+        max=64,
+        help="Questions that a corpus is asked of itself once indexed, to weigh its routes; 0: none.",
+    ),
+]
 LogFormatOption = Annotated[str, typer.Option("--log-format", help="console or json.")]
 LogLevelOption = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]

@@ -20,6 +20,7 @@ from service.cli.output import (
     LogLevelOption,
     MetricsOption,
     ModelOption,
+    RehearseOption,
     StateOption,
     StoreOption,
     errors_told,
@@ -61,6 +62,7 @@ def serve(
     ] = MOST_DRAFTED,
     instant_tokens: InstantTokensOption = 4096,
     condense: CondenseOption = "extracts",
+    rehearse: RehearseOption = 0,
     explore: Annotated[
         float,
         typer.Option(
@@ -189,6 +191,7 @@ def serve(
                 auth=auth,
                 tls=tls_files(tls_certificate, tls_key, tls_client_ca),
                 instant_tokens=instant_tokens,
+                rehearse=rehearse,
                 crag=CragSettings(condense=Condense(condense)),
                 limits=Limits(
                     reader_seconds=reader_seconds,

@@ -16,6 +16,7 @@ from service.cli.output import (
     LogFormatOption,
     LogLevelOption,
     ModelOption,
+    RehearseOption,
     StateOption,
     StoreOption,
     errors_told,
@@ -37,6 +38,7 @@ def worker(
     ] = 0,
     instant_tokens: InstantTokensOption = 4096,
     condense: CondenseOption = "extracts",
+    rehearse: RehearseOption = 0,
     lease: Annotated[
         float,
         typer.Option("--lease", help="Seconds until the job of a silent worker is given away."),
@@ -59,6 +61,7 @@ def worker(
                 store,
                 instant_tokens,
                 Condense(condense),
+                rehearse,
                 only_one=once,
                 lease_seconds=lease,
                 logs=LogSettings(log_format, log_level),

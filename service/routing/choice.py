@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from retrieval.question_kind import Kind
 from service.answers import Decision, Fallback, Option, Route
 from service.routing.costs import CostModel, Estimate
 from service.routing.facts import Facts
@@ -61,7 +62,7 @@ def choose(
             facts, options,
         )  # fmt: skip
     best, runner_up = open_ones[0], open_ones[1] if len(open_ones) > 1 else None
-    reason, told = "HIGHEST_UTILITY", _told(best, runner_up)
+    reason, told = "HIGHEST_UTILITY", _told(best, runner_up) + _rehearsed(best.route, facts)
     if is_off_topic(facts, policy.gates):
         reason = "OFF_TOPIC"
         told = f"{next(one.why for one in options if one.closed == 'OFF_TOPIC')}; {told}"
@@ -143,6 +144,14 @@ def _told(best: Option, runner_up: Option | None) -> str:
         f"{own}; next is {runner_up.route.value}, {runner_up.quality:.0%} for {runner_up.tokens} "
         f"tokens and {runner_up.p50:.1f} s"
     )
+
+
+def _rehearsed(route: Route, facts: Facts) -> str:
+    known = facts.rehearsal
+    told = known.told(route) if known and facts.kind is Kind.LOOKUP else None
+    if known is None or told is None:
+        return ""
+    return f"; rehearsed on this corpus, it told {told} of {known.questions} answers"
 
 
 def _decision(

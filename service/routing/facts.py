@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from cartridges.guard import Guard
 from retrieval.question_kind import Kind
 from retrieval.survey import Survey
+from service.routing.rehearsal import Rehearsal
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Facts:
     asked: int = 0  # tokens of the question in its prompt
     answer: int = 32  # tokens that an answer is expected to have
     seconds_left: float | None = None  # until the caller's deadline
+    rehearsal: Rehearsal | None = None
 
     def signals(self) -> dict[str, float]:
         """The numbers that a person may want to see."""
@@ -54,6 +56,8 @@ class Facts:
             "words_known": round(found.known, 3),
             "spread": round(found.spread, 3),
         }
+        if self.rehearsal and self.rehearsal.questions:
+            signals["rehearsed_questions"] = float(self.rehearsal.questions)
         if self.cartridge and not self.cartridge.problem:
             signals["cartridge_recovered"] = round(self.cartridge.recovered, 4)
             if self.cartridge.guard:

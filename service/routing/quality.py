@@ -1,7 +1,8 @@
 """How likely a route answers a question well: a calibrated line over what is known before it is asked.
 
 Logistic regression a route, fitted on questions of several corpora that every route answered
-(`benchmarks.router` writes `quality.json`), and moved by what callers said of answers since.
+(`benchmarks.router` writes `quality.json`), moved by what the
+corpus' own questions showed (`rehearsal`), and by what callers said of answers since.
 """
 
 import json
@@ -37,13 +38,23 @@ class QualityModel:
 
     def expected(self, route: Route, facts: Facts, verdicts: Verdicts | None = None) -> float:
         """Probability that the answer is right, 0..1."""
-        own = self.weights.get(route)
-        likely = 0.0 if route is Route.DECLINE else self.unknown
-        if own is not None:
-            known = features(facts)
-            likely = sigmoid(sum(weight * known.get(name, 0.0) for name, weight in own.items()))
+        likely = self._fitted(route, facts)
+        if (
+            facts.rehearsal
+            and facts.kind is Kind.LOOKUP
+            and facts.rehearsal.told(route) is not None
+        ):
+            tried = [Route(one.route) for one in facts.rehearsal.routes]
+            likely = facts.rehearsal.moved({one: self._fitted(one, facts) for one in tried})[route]
         seen = verdicts or Verdicts()
         return (PRIOR_ANSWERS * likely + seen.good) / (PRIOR_ANSWERS + seen.good + seen.bad)
+
+    def _fitted(self, route: Route, facts: Facts) -> float:
+        own = self.weights.get(route)
+        if own is None:
+            return 0.0 if route is Route.DECLINE else self.unknown
+        known = features(facts)
+        return sigmoid(sum(weight * known.get(name, 0.0) for name, weight in own.items()))
 
     @classmethod
     def from_json(cls, text: str) -> "QualityModel":

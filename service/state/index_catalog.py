@@ -20,6 +20,7 @@ from engine.plain_file import opened_folder, read_plain
 from engine.plain_folder import staged
 from retrieval.digest import Digest, Summary
 from service.config import Layout
+from service.routing.rehearsal import Rehearsal, Tried
 
 _log = structlog.stdlib.get_logger("longmemory.index")
 
@@ -72,6 +73,7 @@ class Catalog:
     words_sha256: str = ""  # of the file of its words
     dense: CatalogDense | None = None  # None: made before this was told
     summaries: tuple[Summary, ...] = ()  # none unless they were asked for
+    rehearsal: Rehearsal | None = None  # None: not rehearsed yet
 
     @property
     def windows(self) -> tuple[str, ...]:
@@ -86,7 +88,8 @@ class Catalog:
 
 class Catalogs:
     """Catalogs on disk: `<folder>/<corpus>/<recipe>-<content digest>.json`, with their words and vectors
-    beside them. One with its files is a generation: nothing of it changes once it is written.
+    beside them. One with its files is a generation: nothing of it changes once it is written, but that a
+    rehearsal is noted in it.
 
     Who writes one names in `staging` a folder of the same file system, of which its owner removes what
     a kill leaves. No link is followed below `root`, or the folder where none is given. What meets one
@@ -273,4 +276,13 @@ def _catalog(fields: dict[str, Any]) -> Catalog:
     told = fields.pop("dense", None)
     dense = CatalogDense(**told) if told else None
     summaries = tuple(Summary(**one) for one in fields.pop("summaries", ()))
-    return Catalog(documents=documents, digests=digests, dense=dense, summaries=summaries, **fields)
+    tried = fields.pop("rehearsal", None)
+    rehearsal = _rehearsal(tried) if tried else None
+    return Catalog(
+        documents=documents, digests=digests, dense=dense, summaries=summaries,
+        rehearsal=rehearsal, **fields,
+    )  # fmt: skip
+
+
+def _rehearsal(fields: Mapping[str, Any]) -> Rehearsal:
+    return Rehearsal(**{**fields, "routes": tuple(Tried(**one) for one in fields["routes"])})

@@ -32,8 +32,10 @@ class Outcome:
 
 
 def is_choice(outcome: Outcome) -> bool:
-    """Whether the router chose: what a caller asked for tells nothing of its policy."""
-    return outcome.reason != "REQUESTED"
+    """Whether the router chose: what a caller asked for tells nothing of its policy, nor does the second
+    try of an answer that refused.
+    """
+    return outcome.reason not in ("REQUESTED", "ESCALATED")
 
 
 class OutcomesLog:

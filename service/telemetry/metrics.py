@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 
 from service.answers import Route
 from service.errors import REASONS
+from service.escalation import ESCALATED
 from service.telemetry.gauges import Gauges, Sources
 from service.telemetry.watched_answers import TEXT_SENT
 
@@ -24,6 +25,7 @@ ROUTE_REASONS = frozenset(
         "OFF_TOPIC",
         "UNANSWERABLE",
         "EXPLORED",
+        ESCALATED,
         "DEADLINE_TOO_SHORT",
         TEXT_SENT,
     }
