@@ -4,12 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
 from cartridges.manifest import CartridgeError
-from cartridges.store import Cartridge
 from service import escalation
 from service.admission import Admission, Place, tokens_asked
 from service.answers import (
@@ -17,7 +16,6 @@ from service.answers import (
     Decision,
     Option,
     Question,
-    Reading,
     Route,
     Summary,
     Usage,
@@ -26,30 +24,17 @@ from service.config import ServiceConfig
 from service.errors import ServiceError, fail
 from service.fact_finder import FactFinder
 from service.generating import Times, generate
-from service.library import Library, ResidentCorpus
-from service.limits import Limits
+from service.library import Library
 from service.model_thread import ModelThread
+from service.preparing import Plan, Preparing, check_deadline
 from service.prompt_room import PromptRoom
 from service.router import Router
-from service.routes import Budget, PreparedContext, Routes
-from service.routing.facts import Facts
+from service.routes import PreparedContext, Routes
 from service.state.cartridge_shelf import CartridgeShelf
 from service.state.corpora import Corpora
-from service.stepped_reading import SteppedReading, take_steps
 from service.telemetry.call import span
 
 _log = structlog.stdlib.get_logger("longmemory.answering")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
-    """A decided question on its way to a prompt."""
-
-    decision: Decision
-    corpus: ResidentCorpus
-    cartridge: Cartridge | None
-    budget: Budget
-    facts: Facts
 
 
 class MemoryAnswerer:
@@ -70,6 +55,7 @@ class MemoryAnswerer:
         self._config, self._corpora = config, corpora
         self._library, self._routes, self._thread = library, routes, thread
         self._room, self._admission, self._router = room, admission, router
+        self._preparing = Preparing(routes, thread, config.limits)
         stale = config.policy.gates.stale
         self._finder = FactFinder(library, routes, shelf, thread.model, stale)
 
@@ -116,17 +102,17 @@ class MemoryAnswerer:
                     yield event
 
     async def _attempt(
-        self, question: Question, plan: _Plan, arrived: float, began: float, place: Place
+        self, question: Question, plan: Plan, arrived: float, began: float, place: Place
     ) -> AsyncGenerator[AnswerEvent]:
         """The events of a decided question."""
         with span("prepare") as told:
-            prepared = await self._prepare(plan, question)
+            prepared = await self._preparing.prepare(plan, question)
             told["prompt_tokens"] = len(prepared.prompt)
         place.tokens = len(prepared.prompt) + question.sampling.max_tokens
         times = Times(arrived, began, time.monotonic())
         yield plan.decision.with_effort(prepared.effort)
         yield prepared.evidence
-        _check_deadline(question)
+        check_deadline(question)
         generating = generate(self._thread, prepared, question.sampling, times)
         with span("generate") as told:
             async with aclosing(generating) as events:
@@ -136,12 +122,12 @@ class MemoryAnswerer:
                         await self._learn(question, plan, event.usage)
                     yield event
 
-    def _again(self, question: Question, plan: _Plan, second: Option) -> _Plan:
+    def _again(self, question: Question, plan: Plan, second: Option) -> Plan:
         """Runs on the model's thread."""
         again = self._plan(replace(question, route=second.route))
         return replace(again, decision=escalation.escalated(plan.decision, again.decision))
 
-    async def _learn(self, question: Question, plan: _Plan, usage: Usage) -> None:
+    async def _learn(self, question: Question, plan: Plan, usage: Usage) -> None:
         """An answer that was given is not taken back because it could not be noted."""
         try:
             await asyncio.to_thread(self._router.learn, question, plan.decision, plan.facts, usage)
@@ -165,7 +151,7 @@ class MemoryAnswerer:
         with self._admission.admit(self._tokens(question, 0), question.deadline):
             await self._fetch(question)
             plan, _ = await self._thread.run(lambda: self._begin(question))
-            prepared = await self._prepare(plan, question)
+            prepared = await self._preparing.prepare(plan, question)
             return replace(plan.decision.with_effort(prepared.effort), id=""), prepared
 
     async def _fetch(self, question: Question) -> None:
@@ -181,43 +167,12 @@ class MemoryAnswerer:
             evidence = self._thread.model.geometry.window - most
         return tokens_asked(question.text, evidence, question.max_prompt_tokens, most)
 
-    def _begin(self, question: Question) -> tuple[_Plan, float]:
+    def _begin(self, question: Question) -> tuple[Plan, float]:
         began = time.monotonic()
-        _check_deadline(question)
+        check_deadline(question)
         return self._plan(question), began
 
-    async def _prepare(self, plan: _Plan, question: Question) -> PreparedContext:
-        if plan.decision.route is Route.INFINI_RETRI:
-            if question.reading is Reading.STREAMING:
-                return await self._read_through(plan, question)
-            if question.reading is not Reading.PUBLISHED:
-                return await self._read_index(plan, question)
-            _check_published(plan.corpus, self._config.limits)
-            return await self._thread.run(
-                lambda: self._routes.as_published(plan.corpus, question.text, plan.budget)
-            )
-        preparer = self._routes.preparer(plan.decision.route, plan.cartridge)
-        return await self._thread.run(lambda: preparer(plan.corpus, question.text, plan.budget))
-
-    async def _read_index(self, plan: _Plan, question: Question) -> PreparedContext:
-        """A registered corpus by its stored keys, a step at a time."""
-        steps = self._routes.readers.indexed.steps(
-            plan.corpus.index, question.text, self._routes.reading_settings(plan.budget)
-        )
-        found = await take_steps(self._thread, steps, lambda: _check_deadline(question))
-        return self._routes.with_evidence(plan.corpus, found, question.text)
-
-    async def _read_through(self, plan: _Plan, question: Question) -> PreparedContext:
-        """A registered corpus by the streaming reader, a batch of windows at a time."""
-        lines = plan.corpus.index.lines()
-        reading = SteppedReading(self._thread, self._routes.readers.streaming, question.text)
-        async for _ in reading.add(lines):
-            _check_deadline(question)
-        settings = self._routes.reading_settings(plan.budget)
-        found = await reading.finish(settings, lambda: _check_deadline(question))
-        return self._routes.with_evidence(plan.corpus, found, question.text)
-
-    def _plan(self, question: Question) -> _Plan:
+    def _plan(self, question: Question) -> Plan:
         """Runs on the model's thread; reads the record there, since waiting makes it old."""
         corpus = self._corpora.get(question.corpus_id)
         resident = self._library.corpus(corpus)
@@ -233,27 +188,4 @@ class MemoryAnswerer:
                 problem = error.reason, str(error)
                 facts = replace(facts, cartridge=replace(facts.cartridge, problem=problem))
                 decision = self._router.decide(question, facts)
-        return _Plan(decision, resident, cartridge, budget, facts)
-
-
-def _check_published(corpus: ResidentCorpus, limits: Limits) -> None:
-    """The published reader holds the model from the first window to the last."""
-    if corpus.context_tokens > limits.max_published_tokens:
-        raise fail(
-            "CONTEXT_TOO_LONG",
-            f"the corpus has {corpus.context_tokens} tokens and the published reader reads all of them "
-            f"for every question, {limits.max_published_tokens} at most; use the indexed reader",
-            field="reader",
-        )
-
-
-def _check_deadline(question: Question) -> None:
-    if question.deadline is not None and time.monotonic() >= question.deadline:
-        raise _deadline_passed()
-
-
-def _deadline_passed() -> ServiceError:
-    return fail(
-        "DEADLINE_PASSED",
-        "the call's deadline passed before the answer began; allow more time or ask less at once",
-    )
+        return Plan(decision, resident, cartridge, budget, facts)

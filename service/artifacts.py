@@ -12,11 +12,11 @@ from service.errors import ServiceError
 from service.queues import Queue
 from service.removal import links_told, remove_tree
 from service.state.cartridge_shelf import CartridgeRecord
+from service.state.catalogs import Catalogs
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import DeletedCorpus
 from service.state.deletions import end_deletion, unfinished_deletions
-from service.state.index_catalog import Catalogs
 from service.state.store import Store
 from service.state.tables import CORPORA
 

@@ -16,8 +16,8 @@ from retrieval.digest import BUDGET
 from retrieval.lexical import LexicalIndex, LexicalIndexError
 from retrieval.summaries import SummarySettings, summarise
 from retrieval.window_index import WindowShelf
+from service.state.catalog import Catalog, CatalogDense
 from service.state.content import ContentStore
-from service.state.index_catalog import Catalog, CatalogDense
 
 _log = structlog.stdlib.get_logger("longmemory.index")
 

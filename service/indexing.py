@@ -14,10 +14,11 @@ from retrieval.dense_index import DenseSettings
 from retrieval.window_index import WindowReader, WindowShelf
 from retrieval.windows import Window, cut_windows
 from service.index_loading import load_index, with_dense, with_digest, with_summaries, with_words
+from service.state.catalog import Catalog, CatalogDocument, CatalogWindow
+from service.state.catalogs import Catalogs
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import Document
-from service.state.index_catalog import Catalog, CatalogDocument, Catalogs, CatalogWindow
 from service.state.pages import all_pages
 
 

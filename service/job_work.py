@@ -25,9 +25,10 @@ from service.queues import Queue
 from service.rehearsing import Rehearser
 from service.removal import remove_tree
 from service.routing.rehearsal import Rehearsal
+from service.state.catalog import Catalog
+from service.state.catalogs import Catalogs
 from service.state.content import ContentStore
 from service.state.corpus import Corpus
-from service.state.index_catalog import Catalog, Catalogs
 from service.state.job import Job, JobKind
 from service.training import Trainer, TrainRequest
 

@@ -20,10 +20,11 @@ from service.config import Layout
 from service.errors import fail
 from service.fair_caches import FairCaches
 from service.index_loading import load_index
+from service.state.catalog import Catalog
+from service.state.catalogs import Catalogs
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import Corpus
-from service.state.index_catalog import Catalog, Catalogs
 from service.state.pages import all_pages
 
 

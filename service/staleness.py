@@ -7,8 +7,8 @@ from cartridges.store import read_manifest
 from service.cartridge_places import find_place
 from service.config import Layout
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeState
+from service.state.catalogs import Catalogs
 from service.state.corpora import Corpora
-from service.state.index_catalog import Catalogs
 
 
 class Staleness:

@@ -2,8 +2,9 @@
 
 from cartridges.store import digest_of
 from service.config import Layout
+from service.state.catalog import Catalog, CatalogDense
+from service.state.catalogs import Catalogs
 from service.state.corpus import Corpus
-from service.state.index_catalog import Catalog, CatalogDense, Catalogs
 
 
 class StoredIndexes:

@@ -22,9 +22,9 @@ from service.rpc.backend import Backend, Supervisor, TextAnswers
 from service.rpc.info_service import ServerInfo
 from service.staleness import Staleness
 from service.state.cartridge_shelf import CartridgeShelf
+from service.state.catalogs import Catalogs
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
-from service.state.index_catalog import Catalogs
 from service.state.outcomes_log import OutcomesLog
 from service.state.remembering_store import RememberingStore
 from service.state.requests import Requests

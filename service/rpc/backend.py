@@ -12,9 +12,9 @@ from service.limits import Limits
 from service.routes import PreparedContext
 from service.rpc.info_service import ServerInfo
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf
+from service.state.catalog import CatalogDense
 from service.state.corpora import Corpora
 from service.state.corpus import Corpus, DeletedCorpus
-from service.state.index_catalog import CatalogDense
 from service.state.jobs import Jobs
 from service.state.outcomes_log import OutcomesLog
 from service.state.requests import Requests

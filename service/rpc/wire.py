@@ -19,8 +19,8 @@ from service import ids
 from service.errors import ErrorRecord, ServiceError
 from service.library import Loaded
 from service.state.cartridge_shelf import CartridgeRecord
+from service.state.catalog import CatalogDense
 from service.state.corpus import Corpus, Document
-from service.state.index_catalog import CatalogDense
 from service.state.job import Job, JobKind, JobState
 from service.state.uploads import UploadStatus
 

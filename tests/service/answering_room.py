@@ -28,9 +28,10 @@ from service.router import Router
 from service.routes import Routes
 from service.routing.quality import QualityModel, shipped
 from service.state.cartridge_shelf import CartridgeShelf
+from service.state.catalog import Catalog
+from service.state.catalogs import Catalogs
 from service.state.content import ContentStore, examine
 from service.state.corpora import Corpora
-from service.state.index_catalog import Catalog, Catalogs
 from service.state.kept_timings import KeptTimings
 from service.state.outcomes_log import OutcomesLog
 from service.state.sqlite_store import SqliteStore

@@ -46,10 +46,10 @@ from service.rpc.info_service import ServerInfo
 from service.rpc.running_server import RunningServer
 from service.rpc.server import ServerConfig, start
 from service.state.cartridge_shelf import CartridgeRecord, CartridgeShelf, CartridgeState
+from service.state.catalog import CatalogDense
 from service.state.content import ContentStore
 from service.state.corpora import Corpora
 from service.state.corpus import Corpus, DeletedCorpus
-from service.state.index_catalog import CatalogDense
 from service.state.jobs import Jobs
 from service.state.outcomes import tell_unmade
 from service.state.outcomes_log import OutcomesLog

@@ -8,10 +8,11 @@ import pytest
 
 from service.app import Service
 from service.config import Layout, ServiceConfig
+from service.state.catalog import Catalog
+from service.state.catalogs import Catalogs
 from service.state.content import ContentStore, examine
 from service.state.corpora import Corpora
 from service.state.corpus import CorpusState
-from service.state.index_catalog import Catalog, Catalogs
 from service.state.requests import Requests
 from service.state.sqlite_store import SqliteStore
 from service.state.tables import REQUESTS

@@ -18,7 +18,7 @@ from engine.model import LanguageModel
 from retrieval.dense_index import DenseSettings
 from service.answers import Question, Route, SamplingParams, Summary
 from service.artifacts import StoredArtifacts
-from service.state.index_catalog import Catalog
+from service.state.catalog import Catalog
 from service.stored_indexes import StoredIndexes
 
 MANY = 1_000  # sentences that get an inverted file here

@@ -109,7 +109,7 @@ import numpy as np
 
 from retrieval.dense_index import DenseSettings
 from service.index_loading import with_dense
-from service.state.index_catalog import Catalog
+from service.state.catalog import Catalog
 
 
 def store(root):

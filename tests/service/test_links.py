@@ -21,9 +21,9 @@ from service.app import Service
 from service.config import Layout, ServiceConfig
 from service.cores import CoreShare
 from service.library import Library
+from service.state.catalogs import Catalogs
 from service.state.content import examine
 from service.state.data_folder import lock_data_folder
-from service.state.index_catalog import Catalogs
 from service.state.jobs import Jobs
 from service.state.sqlite_store import SqliteStore
 from service.state.store import Store
@@ -365,7 +365,7 @@ def test_cores_locks_logs_and_calibrations_are_no_links(
 
 
 def test_an_old_catalog_that_is_a_link_is_removed_without_its_target(data: Path) -> None:
-    from service.state.index_catalog import Catalog
+    from service.state.catalog import Catalog
 
     catalogs = Catalogs(data / "indexes", data)
     catalog = Catalog("d" * 64, "r", 1, 1, ())

@@ -13,7 +13,8 @@ from service.routing.costs import CostModel
 from service.routing.facts import Facts
 from service.routing.quality import QualityModel
 from service.routing.rehearsal import PRIOR_QUESTIONS, Rehearsal, Tried
-from service.state.index_catalog import Catalog, Catalogs
+from service.state.catalog import Catalog
+from service.state.catalogs import Catalogs
 
 ATTENTION_WON = Rehearsal(18, 18, (Tried("crag", 4, 0.3), Tried("infini_retri", 16, 0.9)))
 FACTS = Facts(100_000, 1000, survey=Survey(3, nearest=0.6, known=1.0), sentences=4000, asked=20)

@@ -19,7 +19,7 @@ from service.config import ServiceConfig
 from service.rehearsing import Rehearser
 from service.routes import Budget
 from service.routing.rehearsal import Rehearsal, Tried
-from service.state.index_catalog import Catalogs
+from service.state.catalogs import Catalogs
 
 TEXT = "Ann tends the lamp of the harbor. Ben rings the bell at noon. The pier was built in 1911."
 

@@ -9,13 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from retrieval.digest import Digest
-from service.state.index_catalog import (
-    Catalog,
-    CatalogDense,
-    CatalogDocument,
-    Catalogs,
-    CatalogWindow,
-)
+from service.state.catalog import Catalog, CatalogDense, CatalogDocument, CatalogWindow
+from service.state.catalogs import Catalogs
 
 
 def catalog_of(digest: str, **texts: str) -> Catalog:

@@ -1,16 +1,9 @@
-"""What an index of a corpus consists of: documents by hash and windows by hash, as one JSON file.
+"""The catalogs of all indexes on disk, one JSON file each, with the files beside them."""
 
-The window records themselves are shared between corpora; a catalog only names them.
-"""
-
-import hashlib
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -18,72 +11,10 @@ from engine.elsewhere import NOWHERE, Elsewhere
 from engine.fail_point import fail_point
 from engine.plain_file import opened_folder, read_plain
 from engine.plain_folder import staged
-from retrieval.digest import Digest, Summary
 from service.config import Layout
-from service.routing.rehearsal import Rehearsal, Tried
+from service.state.catalog import Catalog, CatalogDamagedError
 
 _log = structlog.stdlib.get_logger("longmemory.index")
-
-
-class CatalogDamagedError(Exception):
-    """A catalog's file is not as it was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogWindow:
-    """A window at its place in a document, in characters."""
-
-    start: int
-    end: int
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogDocument:
-    """A document with its windows in order."""
-
-    id: str
-    sha256: str
-    windows: tuple[CatalogWindow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogDense:
-    """How vectors are searched: by an inverted file of so many lists and rows, or exactly where there
-    are no lists. `recall` is the share of the ten nearest that was found when it was built.
-    """
-
-    lists: int = 0
-    probes: int = 0  # lists looked into
-    recall: float = 1.0
-    rows: int = 0
-    sha256: str = ""  # of the inverted file
-
-
-@dataclass(frozen=True, slots=True)
-class Catalog:
-    """One index: the corpus content it covers and how it was made."""
-
-    corpus_digest: str
-    recipe: str
-    token_count: int
-    sentence_count: int
-    documents: tuple[CatalogDocument, ...]
-    digests: tuple[Digest, ...] = ()
-    words_sha256: str = ""  # of the file of its words
-    dense: CatalogDense | None = None  # None: made before this was told
-    summaries: tuple[Summary, ...] = ()  # none unless they were asked for
-    rehearsal: Rehearsal | None = None  # None: not rehearsed yet
-
-    @property
-    def windows(self) -> tuple[str, ...]:
-        """The digests of all windows, in the order of the documents."""
-        return tuple(window.digest for each in self.documents for window in each.windows)
-
-    @property
-    def texts(self) -> set[tuple[str, str]]:
-        """Ids of the documents with the hashes of their texts."""
-        return {(document.id, document.sha256) for document in self.documents}
 
 
 class Catalogs:
@@ -125,10 +56,9 @@ class Catalogs:
     def put(self, corpus_id: str, catalog: Catalog) -> None:
         """Stores a catalog whole; older ones stay until `keep_only`, for questions under way."""
         path = self.path(corpus_id, catalog.recipe, catalog.corpus_digest)
-        fields = asdict(catalog)
         made = staged(path, self.root, point="catalog", within=self.staging)
         with made as staging, staging.open("w", encoding="utf-8") as file:
-            json.dump(fields | {"sha256": _digest(fields)}, file)
+            file.write(catalog.to_json())
         for beside in (path.with_suffix(".safetensors"), path.with_suffix(".faiss")):
             if beside.exists():
                 self._elsewhere.keep(beside)
@@ -247,42 +177,6 @@ def _time_of(name: str, folder: int) -> float:
 def _read(path: Path, root: Path) -> Catalog:
     """Raises CatalogDamagedError, FileNotPlainError."""
     try:
-        fields = json.loads(read_plain(path, root))
-        told = fields.pop("sha256", None)  # of older releases: none
-        if told not in (None, _digest(fields)):
-            raise CatalogDamagedError(f"{path.name} does not match its digest")
-        return _catalog(fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CatalogDamagedError(f"{path.name} is no catalog") from error
-
-
-def _digest(fields: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
-
-
-def _catalog(fields: dict[str, Any]) -> Catalog:
-    documents = tuple(
-        CatalogDocument(
-            document["id"],
-            document["sha256"],
-            tuple(CatalogWindow(**window) for window in document["windows"]),
-        )
-        for document in fields.pop("documents")
-    )
-    digests = tuple(
-        Digest(one["budget"], tuple(one["sentences"]), tuple(one["speaks_for"]))
-        for one in fields.pop("digests", ())
-    )
-    told = fields.pop("dense", None)
-    dense = CatalogDense(**told) if told else None
-    summaries = tuple(Summary(**one) for one in fields.pop("summaries", ()))
-    tried = fields.pop("rehearsal", None)
-    rehearsal = _rehearsal(tried) if tried else None
-    return Catalog(
-        documents=documents, digests=digests, dense=dense, summaries=summaries,
-        rehearsal=rehearsal, **fields,
-    )  # fmt: skip
-
-
-def _rehearsal(fields: Mapping[str, Any]) -> Rehearsal:
-    return Rehearsal(**{**fields, "routes": tuple(Tried(**one) for one in fields["routes"])})
+        return Catalog.from_json(read_plain(path, root))
+    except CatalogDamagedError as error:
+        raise CatalogDamagedError(f"{path.name}: {error}") from error
