@@ -126,6 +126,7 @@ def test_a_number_of_questions_that_makes_no_sense_is_refused(questions: int) ->
 
 
 @pytest.mark.wheel
+@pytest.mark.long
 def test_the_default_model_rehearses_what_it_has_indexed(
     tmp_path: Path, wheel_model: LanguageModel, embedder: Embedder, handbook: str
 ) -> None:
