@@ -150,6 +150,7 @@ def test_an_edit_reads_its_windows_alone_whichever_machine_does_it(
     assert set(after) != set(before)
 
 
+@pytest.mark.long
 def test_a_new_machine_serves_what_there_is_and_mends_what_is_damaged(
     machines: Machines, shared: str
 ) -> None:
