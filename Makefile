@@ -32,7 +32,7 @@ test: setup  ## the whole suite
 test-long: setup  ## the tests that take minutes each: several servers and workers, live metrics
 	$(BIN)/python -m pytest -m long
 
-test-fast: $(VENV)/.installed  ## without the wheel model and without processes
+test-fast: setup  ## without the wheel model and without processes
 	$(BIN)/python -m pytest -m "not wheel and not process and not long"
 
 check: $(VENV)/.installed  ## lint, types, proto lint, drift of generated code, known vulnerabilities

@@ -90,6 +90,9 @@ def closed(
 def _undeclined(likely: float, facts: Facts, settings: GateSettings) -> tuple[str, str] | None:
     if facts.kind is Kind.OVERVIEW:
         return "OVERVIEW", "every text tells something of the whole"
+    if facts.corpus_tokens <= facts.evidence and not is_off_topic(facts, settings):
+        # How a hit stands out from others says nothing of a few sentences.
+        return "SHORT_TEXT", "the whole text fits beside the question, so it is read"
     if likely <= settings.decline_above:
         return (
             "LIKELY_TOLD",

@@ -128,6 +128,7 @@ def test_a_question_that_the_corpus_seems_not_to_tell_is_declined_for_nothing() 
             "LIKELY_TOLD",
         ),  # late, which is no reason to decline
         (replace(LONG, kind=Kind.OVERVIEW), 5.0, "OVERVIEW"),
+        (replace(LONG, corpus_tokens=256), 5.0, "SHORT_TEXT"),
     ],
 )
 def test_what_the_corpus_is_likely_to_tell_is_not_declined(
@@ -137,6 +138,14 @@ def test_what_the_corpus_is_likely_to_tell_is_not_declined(
     assert decision.route is not Route.DECLINE
     assert closed(decision)[Route.DECLINE] == reason
     assert Route.DECLINE not in {one.route for one in decision.fallbacks}
+
+
+def test_a_short_text_does_not_tell_what_it_does_not_speak_of() -> None:
+    facts = replace(LONG, corpus_tokens=80, survey=FAR)
+    assert decide(facts, model(decline=1.0)).route is Route.DECLINE
+    assert decide(replace(facts, corpus_tokens=257, survey=NEAR), model(decline=1.0)).route is (
+        Route.DECLINE
+    )
 
 
 def test_a_service_that_is_set_so_never_declines() -> None:
