@@ -104,6 +104,8 @@ async def test_all_that_asks_the_model_is_refused_unread_with_the_time_to_wait(
             assert found.status.details[1].Unpack(retry)
             assert retry.retry_delay.ToTimedelta().total_seconds() == pytest.approx(20, rel=0.01)
     assert (await refused(stub.Query(QUERY))).reason == "CORPUS_NOT_FOUND"
+    while ("Query", "NOT_FOUND") not in gated.counted.calls:  # a call is counted behind its answer
+        await asyncio.sleep(0.01)
     assert gated.counted.refusals == {"QUEUE_FULL": 5, "CORPUS_NOT_FOUND": 1}
     assert gated.counted.calls == {
         **{(method, "RESOURCE_EXHAUSTED"): 1 for method in asked},
