@@ -147,10 +147,8 @@ class WindowShelf:
             if not self._elsewhere.bring(self.path(digest)):
                 return False
         else:
-            try:
-                os.utime(
-                    record
-                )  # in use again: a sweep that runs before a catalog names it lets it be
+            try:  # in use again: a sweep that runs before a catalog names it lets it be
+                os.utime(record)
             finally:
                 os.close(record)
         self._elsewhere.keep(self.path(digest))

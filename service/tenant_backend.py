@@ -101,7 +101,7 @@ def build(shared: Shared, tenant: Tenant) -> Backend:
         text_answerer=shared.text_answerer,
         count_tokens=lambda text: len(shared.thread.model.encode(text)),
         supervisor=shared.supervisor,
-        artifacts=StoredArtifacts(store, layout, queue.corpora, content),
+        artifacts=StoredArtifacts.of(queue),
         residents=Residents(library, shared.thread, config.resident_cartridge_bytes),
         staleness=Staleness(layout, queue.corpora, recipe),
         info=shared.info,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -26,9 +26,6 @@ from service.cli.output import (
     errors_told,
     missing_package,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def serve(
