@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -54,3 +54,12 @@ class Nowhere:
 
 
 NOWHERE = Nowhere()
+
+
+def forget_old(elsewhere: Elsewhere, folder: Path, referenced: Set[str], oldest: float) -> None:
+    """Removes what lies elsewhere in a folder, is named after none of `referenced` and was written no
+    later than `oldest`, in seconds since the epoch.
+    """
+    for name, written in elsewhere.entries(folder).items():
+        if Path(name).stem not in referenced and written <= oldest:
+            elsewhere.remove(folder / name)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from engine.elsewhere import NOWHERE, Elsewhere
+from engine.elsewhere import NOWHERE, Elsewhere, forget_old
 from engine.embedding import Embedder
 from engine.model import LanguageModel
 from engine.plain_file import plain_descriptor, plain_path
@@ -228,7 +228,5 @@ def delete_unreferenced_windows(
             if Path(name).stem not in referenced and found.st_mtime < oldest:
                 os.unlink(name, dir_fd=within)
                 removed += 1
-    for place, written in elsewhere.entries(folder).items():
-        if Path(place).stem not in referenced and written < oldest:
-            elsewhere.remove(folder / place)
+    forget_old(elsewhere, folder, referenced, oldest)
     return removed

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.elsewhere import NOWHERE, Elsewhere
+from engine.elsewhere import NOWHERE, Elsewhere, forget_old
 from engine.fail_point import fail_point
 from engine.plain_file import open_plain, opened_folder, read_plain
 from engine.plain_folder import files_below, force
@@ -149,9 +149,7 @@ class ContentStore:
                 if found.st_mtime <= newest:
                     os.unlink(name, dir_fd=within)
                     deleted += 1
-        for place, written in self._elsewhere.entries(self._folder).items():
-            if Path(place).name not in referenced and written <= newest:
-                self._elsewhere.remove(self._folder / place)
+        forget_old(self._elsewhere, self._folder, referenced, newest)
         return deleted
 
 
